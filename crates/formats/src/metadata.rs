@@ -164,7 +164,6 @@ fn options() -> serde_saphyr::Options {
             max_recorded_anchor_bytes: 4 * MAX_METADATA,
             max_total_scalar_bytes: 4 * MAX_METADATA,
             max_merge_keys: 256,
-            max_documents: 1,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: 10_000,
@@ -173,27 +172,37 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-/// A sentence with the line in it, without the parser's drawings.
+/// What the parser says of limits that were reached: part of one of its messages.
+const LIMITS: &[&str] = &["budget breached", "alias replay", "alias expansion", "nesting limit", "recursion limit"];
+
+/// What the parser says to programmers, and how it is said to people.
+const PLAIN: &[(&str, &str)] = &[
+    ("expected string scalar", "this must be one text, not a list or a mapping; put it in quotes"),
+    ("expected mapping start", "this must be a mapping; write one \"name: value\" on each line below it"),
+    ("expected sequence start", "this must be a list; write it as [one, two]"),
+    ("cannot deserialize null into string", "a name or a text is missing; write it, or take the line out"),
+    ("duplicate mapping key", "this name stands there twice; leave one"),
+    ("multiple YAML documents", "there is more than one document in it; take the second \"---\" out"),
+];
+
+/// A sentence with the line in front. Errors may have gone through [`EntriesVisitor`], which only keeps their text, so
+/// that the text is what tells them apart; the tests below notice when the parser changes its words.
 fn explain(error: serde_saphyr::Error) -> MetadataError {
-    use serde_saphyr::Error as E;
     let error = error.without_snippet();
-    match error {
-        E::Budget { .. }
-        | E::AliasReplayLimitExceeded { .. }
-        | E::AliasExpansionLimitExceeded { .. }
-        | E::AliasReplayCounterOverflow { .. }
-        | E::AliasReplayStackDepthExceeded { .. } => return MetadataError::Bomb,
-        _ => {}
+    let text = error.to_string();
+    if LIMITS.iter().any(|limit| text.contains(limit)) {
+        return MetadataError::Bomb;
     }
-    // Ours end with what to do; the parser's own say what is wrong and are short.
-    let message = match error {
-        E::Message { msg, .. } => msg.clone(),
-        other => other.to_string(),
+    let (mut message, place) = text.split_once(" at line ").unwrap_or((&text, ""));
+    let digits = place.find(|c: char| !c.is_ascii_digit()).unwrap_or(place.len());
+    let line = place[..digits].parse().ok().or_else(|| error.location().map(|location| location.line()));
+    message = message.lines().next().unwrap_or_default();
+    let message = match PLAIN.iter().find_map(|(words, plain)| Some((message.find(words)?, plain))) {
+        Some((at, plain)) => format!("{}{plain}", &message[..at]),
+        None => message.chars().take(400).collect(),
     };
-    let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
-    let message: String = message.lines().next().unwrap_or_default().chars().take(400).collect();
     MetadataError::Yaml(match line {
-        Some(line) if !message.contains("line ") => format!("line {line}: {message}"),
+        Some(line) if line > 0 => format!("line {line}: {message}"),
         _ => message,
     })
 }
@@ -335,7 +344,7 @@ mod tests {
     fn scalars_stay_as_they_were_written() {
         let metadata = parse(
             "properties:\n  release: 24.04\n  serial: 20240101\n  eol: yes\n  mask: 0x10\n  octal: 010\n  time: 20240103_07:42\n  \
-             date: 2024-01-03\n  sci: 1e3\n  quoted: \"24.10\"\n  empty: \"\"\n  none:\n  tilde: ~\n  null: null\n  text: a b # c\n",
+             date: 2024-01-03\n  sci: 1e3\n  quoted: \"24.10\"\n  empty: \"\"\n  none:\n  tilde: ~\n  nil: null\n  text: a b # c\n",
         )
         .unwrap();
         let of = |key: &str| metadata.properties.get(key).map(String::as_str);
@@ -421,20 +430,33 @@ mod tests {
 
     #[test]
     fn a_value_of_the_wrong_shape_is_named() {
-        for (more, part) in [
-            ("properties:\n  os: [a, b]\n", "\"os\": "),
-            ("properties:\n  os: {a: b}\n", "\"os\": "),
-            ("properties: [a, b]\n", "line 3"),
-            ("properties: text\n", "line 3"),
-            ("templates:\n  /etc/hosts: text\n", "\"/etc/hosts\": "),
-            ("properties:\n  os: a\n  os: b\n", "os"),
-            ("properties: {a: \"x\\0y\"}\n", "NUL"),
-            ("\t- x", "line 3"),
-            ("---\narchitecture: x86_64\n", "document"),
+        let no_text = "this must be one text, not a list or a mapping; put it in quotes";
+        let no_mapping = "this must be a mapping; write one \"name: value\" on each line below it";
+        for (more, message) in [
+            ("properties:\n  os: [a, b]\n", format!("line 4: \"os\": {no_text}")),
+            ("properties:\n  os: {a: b}\n", format!("line 4: \"os\": {no_text}")),
+            ("properties: [a, b]\n", format!("line 3: {no_mapping}")),
+            ("properties: text\n", format!("line 3: {no_mapping}")),
+            ("templates:\n  /etc/hosts: text\n", format!("line 4: \"/etc/hosts\": {no_mapping}")),
+            (
+                "templates:\n  /a:\n    when: create\n",
+                "line 5: \"/a\": this must be a list; write it as [one, two]".to_owned(),
+            ),
+            ("templates:\n  /a:\n    properties: {b: [c]}\n", format!("line 5: \"b\": {no_text}")),
+            ("properties:\n  os: a\n  os: b\n", "line 5: this name stands there twice; leave one".to_owned()),
+            ("properties:\n  ~: b\n", "line 4: a name or a text is missing; write it, or take the line out".to_owned()),
+            ("properties: {a: \"x\\0y\"}\n", "line 3: \"a\": a text holds a NUL character; take it out".to_owned()),
+            (
+                "---\narchitecture: x86_64\n",
+                "line 3: there is more than one document in it; take the second \"---\" out".to_owned(),
+            ),
         ] {
+            let expected = format!("metadata.yaml cannot be read: {message}");
+            assert_eq!(parse(more).unwrap_err().to_string(), expected, "{more:?}");
+        }
+        for more in ["\n\t- x", "a: [b", "a: \"b", "a: b: c", "x: *nowhere\n"] {
             let error = parse(more).unwrap_err().to_string();
-            assert!(error.starts_with("metadata.yaml cannot be read: "), "{more:?}: {error}");
-            assert!(error.contains(part), "{more:?}: {error}");
+            assert!(error.starts_with("metadata.yaml cannot be read: line "), "{more:?}: {error}");
             assert!(!error.contains('\n'), "{more:?}: {error}");
         }
         assert_eq!(Metadata::parse(b"\xff\xfe"), Err(MetadataError::NotUtf8));
