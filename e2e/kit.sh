@@ -20,6 +20,7 @@ case $HEADWATER_BIN in /*) ;; *) HEADWATER_BIN=$TOP/$HEADWATER_BIN ;; esac
 . "$E2E/kit/images.sh"
 . "$E2E/kit/server.sh"
 . "$E2E/kit/client.sh"
+. "$E2E/kit/web.sh"
 . "$E2E/kit/daemon.sh"
 
 # e2e/run makes one state folder for all cases, so that they share the daemons; a case run by itself makes its own.
