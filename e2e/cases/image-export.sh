@@ -16,7 +16,7 @@ for kind in "${kinds[@]}"; do
     assert_eq "$fp" "$(cd "$IMAGES" && fingerprint_of "${files[@]}")" "fingerprint of $kind"
 done
 
-sums() { (cd "$1" && shift && sha256sum -- "$@") | cut -d' ' -f1 | sort; }
+sums() { (cd "$1" && shift && sha256sum "$@") | cut -d' ' -f1 | sort; }
 
 exports() {
     local client=$1 remote=$2 kind files fp
@@ -26,7 +26,7 @@ exports() {
         rm -rf "$CASE/out"
         mkdir "$CASE/out"
         "$client" image export "$remote:$fp" "$CASE/out/"
-        assert_eq "$(cd "$CASE/out" && sums . *)" "$(sums "$IMAGES" "${files[@]}")" "sums of what was exported of $kind"
+        assert_eq "$(cd "$CASE/out" && sums . -- *)" "$(sums "$IMAGES" "${files[@]}")" "sums of what was exported of $kind"
     done
 }
 each_remote exports

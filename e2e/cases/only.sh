@@ -20,7 +20,7 @@ for client in "${CLIENTS[@]}"; do
         "$(sorted "${fp[Alpine-aarch64]}" "${fp[Debian-aarch64]}" "${fp[Void-aarch64]}")" "one architecture"
     assert_eq "$(listed "$client" two)" "$(sorted "${fp[Alpine-x86_64]}" "${fp[Void-x86_64]}")" "two filters"
     assert_eq "$(listed "$client" none)" "" "a filter that nothing passes"
-    mkdir "$CASE/$client"
-    "$client" image export "two:${fp[Void-x86_64]}" "$CASE/$client/"
-    assert_eq "$(cat "$CASE/$client"/*.squashfs | sha256sum)" "$(sha256sum <"$CASE/Void-x86_64/rootfs.squashfs")" "its file"
+    mkdir "$CASE/out-$client"
+    "$client" image export "two:${fp[Void-x86_64]}" "$CASE/out-$client/"
+    assert_eq "$(cat "$CASE/out-$client"/*.squashfs | sha256sum)" "$(sha256sum <"$CASE/Void-x86_64/rootfs.squashfs")" "its file"
 done

@@ -13,8 +13,8 @@ for client in "${CLIENTS[@]}"; do
     add_remote "$client" theirs simplestreams /p/theirs
     assert_eq "$(listed "$client" ours)" "$ours" "the default project, with $client"
     assert_eq "$(listed "$client" theirs)" "$theirs" "the other project, with $client"
-    mkdir "$CASE/$client"
-    "$client" image export "theirs:$theirs" "$CASE/$client/"
-    assert_eq "$(cat "$CASE/$client"/*.squashfs | sha256sum)" "$(sha256sum <"$CASE/theirs/rootfs.squashfs")" "its root file"
+    mkdir "$CASE/out-$client"
+    "$client" image export "theirs:$theirs" "$CASE/out-$client/"
+    assert_eq "$(cat "$CASE/out-$client"/*.squashfs | sha256sum)" "$(sha256sum <"$CASE/theirs/rootfs.squashfs")" "its root file"
 done
 assert_status 404 -k "$URL/p/nobody/streams/v1/index.json"

@@ -4,8 +4,15 @@
 CLIENTS=(lxc incus)
 PROTOCOLS=(simplestreams api)
 
-lxc() { command lxc -q "$@"; }
-incus() { command incus -q "$@"; }
+# The first command of a new configuration greets the user; nobody reads that here.
+lxc() {
+    [ -e "$LXD_CONF/config.yml" ] || command lxc remote list >/dev/null 2>&1
+    command lxc -q "$@"
+}
+incus() {
+    [ -e "$INCUS_CONF/config.yml" ] || command incus remote list >/dev/null 2>&1
+    command incus -q "$@"
+}
 
 client_config() {
     case $1 in

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Other people's web servers around the product: nginx for exported trees, and a recording proxy in front of a server.
 
-# static_server FOLDER: serves it over plain HTTP and TLS on two ports. Sets STATIC_URL and STATIC_CERTIFICATE.
+# static_server FOLDER: serves it over TLS, and refuses what comes in plain. Sets STATIC_URL and STATIC_CERTIFICATE.
+# shellcheck disable=SC2034 # the cases read them
 static_server() {
-    local root=$1 port plain etc=$CASE/nginx
+    local root=$1 port etc=$CASE/nginx
     port=$(free_port)
-    plain=$(free_port)
     STATIC_URL=https://127.0.0.1:$port
     STATIC_CERTIFICATE=$etc/server.crt
     mkdir -p "$etc"
@@ -25,13 +25,11 @@ http {
     scgi_temp_path $etc/scgi;
     types { application/json json; }
     server {
-        listen 127.0.0.1:$plain;
         listen 127.0.0.1:$port ssl;
+        ssl_protocols TLSv1.2 TLSv1.3; # the Go clients insist on 1.3
         ssl_certificate $STATIC_CERTIFICATE;
         ssl_certificate_key $etc/server.key;
-        error_page 497 = @plain; # plain HTTP on the TLS port
         root $root;
-        location @plain { return 400; }
     }
 }
 CONF
@@ -47,6 +45,7 @@ recorder_start() {
     RECORD=$CASE/record.jsonl
     : >"$RECORD"
     port=$(free_port)
+    # shellcheck disable=SC2153 # PORT is the server's
     spawn "$CASE" recorder python3 "$E2E/kit/recorder.py" "$port" "$PORT" "$RECORD"
     wait_for 10 "the recording proxy" port_open "$port"
     : >"$RECORD"
