@@ -1,1 +1,3 @@
+//! The `headwater` program.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! Logs, as text for people or as JSON lines for programs.
