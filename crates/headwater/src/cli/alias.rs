@@ -28,10 +28,13 @@ pub(super) enum Verb {
 /// The kind of an alias is fixed (leads to one image), follows (leads to the newest version of a product) or generated
 /// (follows, and was made from the properties of the images).
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "ls", after_help = "\
+#[command(
+    visible_alias = "ls",
+    after_help = "\
 Examples:
   headwater alias list
-  headwater alias list debian --format csv")]
+  headwater alias list debian --format csv"
+)]
 pub(super) struct List {
     /// Parts of names; aliases whose name contains all of them are listed
     #[arg(value_name = "WORD")]

@@ -153,10 +153,7 @@ impl List {
             Format::Table => bordered(&self.columns, &self.rows),
             Format::Compact => borderless(&self.columns, &self.rows),
         };
-        self.stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| self.stdout.flush())
-            .map_err(|error| Stop::writing(&error))
+        self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush()).map_err(|error| Stop::writing(&error))
     }
 }
 

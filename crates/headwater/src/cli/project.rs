@@ -13,7 +13,10 @@ use crate::auth::Viewer;
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// List projects
-    #[command(visible_alias = "ls", after_help = "Examples:\n  headwater project list\n  headwater project list --format json")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  headwater project list\n  headwater project list --format json"
+    )]
     List,
     /// Make a project
     #[command(after_help = "Examples:\n  headwater project create team-a --description \"Images of team A\"")]

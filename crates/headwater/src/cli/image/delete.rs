@@ -10,10 +10,13 @@ use crate::cli::{InProject, now, pick};
 /// They leave every listing at once, together with their fixed aliases. Their files go on being served for a while, so
 /// that downloads that have begun can end; `headwater gc` frees the space when that time is over.
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "rm", after_help = "\
+#[command(
+    visible_alias = "rm",
+    after_help = "\
 Examples:
   headwater image delete 1f2e3d4c5b6a
-  headwater image delete old-one older-one --project team-a")]
+  headwater image delete old-one older-one --project team-a"
+)]
 pub(in crate::cli) struct Args {
     /// Aliases, or the first characters of fingerprints
     #[arg(value_name = "IMAGE", required = true)]

@@ -88,7 +88,8 @@ impl Editable {
 
     /// Reads what somebody wrote, at most [`LONGEST`] bytes.
     fn parse(text: &str) -> Result<Self, Stop> {
-        serde_saphyr::from_str(text).map_err(|error| Stop::failed(format!("this is not what `headwater image show` prints: {error}")))
+        serde_saphyr::from_str(text)
+            .map_err(|error| Stop::failed(format!("this is not what `headwater image show` prints: {error}")))
     }
 
     fn into_edit(self) -> ImageEdit {

@@ -42,7 +42,10 @@ pub(super) async fn run(args: Args, app: &App, out: &Out) -> Result<(), Stop> {
     let files = targets(&stored, &args.target);
     for (_, path) in &files {
         if path.symlink_metadata().is_ok() {
-            return Err(Stop::failed(format!("{} exists already; move it away, or choose another target", path.display())));
+            return Err(Stop::failed(format!(
+                "{} exists already; move it away, or choose another target",
+                path.display()
+            )));
         }
     }
     let (blobs, progress) = (app.blobs.clone(), bar::progress(out));

@@ -7,8 +7,8 @@
 use headwater_formats::filter::{Filter, Value, image_field};
 use headwater_formats::image::ImageType;
 
-use crate::cli::stop::Stop;
 use crate::catalog::StoredImage;
+use crate::cli::stop::Stop;
 
 /// One word.
 #[derive(Debug)]
@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_told() {
         for text in ["=x", "a b=c"] {
-            assert!(matches!(Word::parse(text), Err(Stop::Usage(sentence)) if sentence.contains("is no filter")), "{text}");
+            assert!(
+                matches!(Word::parse(text), Err(Stop::Usage(sentence)) if sentence.contains("is no filter")),
+                "{text}"
+            );
         }
     }
 }

@@ -17,13 +17,16 @@ use crate::cli::{InProject, human};
 ///
 /// The formats json and yaml give the images as the LXD API does, in the order of their fingerprints.
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "ls", after_help = "\
+#[command(
+    visible_alias = "ls",
+    after_help = "\
 Examples:
   headwater image list
   headwater image list os=debian release=bookworm,trixie
   headwater image list type=virtual-machine arch=arm64
   headwater image list cloud
-  headwater image list --project team-a --format json")]
+  headwater image list --project team-a --format json"
+)]
 pub(in crate::cli) struct Args {
     /// key=value, or a part of an alias or fingerprint
     #[arg(value_name = "FILTER")]
