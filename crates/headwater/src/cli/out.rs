@@ -208,15 +208,15 @@ mod tests {
     #[test]
     fn tables_look_as_lxc_draws_them() {
         let expected = "\
-+-------------+--------+
-|    NAME     | VALUE  |
-+-------------+--------+
-| a           | x, \"y\" |
-+-------------+--------+
++-------------+---------+
+|     NAME    |  VALUE  |
++-------------+---------+
+| a           | x, \"y\"  |
++-------------+---------+
 | longer name | é\\u{1b} |
-+-------------+--------+
++-------------+---------+
 ";
-        assert_eq!(bordered(&["NAME", "VALUE"], &rows()), expected.replace("VALUE  |", "VALUE  |"));
+        assert_eq!(bordered(&["NAME", "VALUE"], &rows()), expected);
         assert_eq!(bordered(&["NAME"], &[]), "+------+\n| NAME |\n+------+\n");
     }
 
