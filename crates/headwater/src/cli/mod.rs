@@ -137,11 +137,7 @@ where
 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed pipe is the only way for this to fail, and then nobody reads.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return stop::explain(&error),
     };
     let out = Out::new(cli.global.format, cli.global.quiet);
     let done = tokio::runtime::Builder::new_multi_thread()

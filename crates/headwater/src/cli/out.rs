@@ -190,7 +190,10 @@ fn table(preset: &str, columns: &[&str], rows: &[Vec<String>], header: CellAlign
 }
 
 fn bordered(columns: &[&str], rows: &[Vec<String>]) -> String {
-    format!("{}\n", table(RULED, columns, rows, CellAlignment::Center))
+    let drawn = table(RULED, columns, rows, CellAlignment::Center).to_string();
+    // Without rows, the rule under the header is the end of the table; comfy-table draws one more.
+    let lines = if rows.is_empty() { 3 } else { usize::MAX };
+    drawn.lines().take(lines).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn borderless(columns: &[&str], rows: &[Vec<String>]) -> String {

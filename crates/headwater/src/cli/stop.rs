@@ -57,6 +57,19 @@ impl<E: Error> From<E> for Stop {
     }
 }
 
+/// Prints what clap has to say: help and version on standard output, usage errors on standard error.
+pub(super) fn explain(error: &clap::Error) -> ExitCode {
+    // A closed pipe is the only way for printing to fail, and then nobody reads.
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let _ = write!(io::stderr().lock(), "Error: {text}");
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 /// The sentence of an error and those of its sources, each once: many errors quote their source already.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
