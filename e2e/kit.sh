@@ -45,7 +45,13 @@ leave() {
     local code=$?
     trap - EXIT
     set +e
-    if [ "$code" != 0 ]; then show_logs; fi
+    case $code in
+    0 | 77) ;;
+    *)
+        show_logs
+        if [ -n "${HW_LOGS:-}" ]; then cp -r "$CASE/log/." "$HW_LOGS"; fi
+        ;;
+    esac
     end_all "$CASE/run"
     daemons_clean
     if [ -n "$OWN_STATE" ]; then

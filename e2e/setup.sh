@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . e2e/debian.sh
 
-BUILD=(gcc make pkg-config curl ca-certificates git jq openssl shellcheck)
+BUILD=(gcc g++ make pkg-config curl ca-certificates git jq openssl shellcheck)
 STORES=(postgresql)
 IMAGES=(debootstrap squashfs-tools qemu-utils e2fsprogs zstd xz-utils lz4 bzip2)
 LXD=(lxd lxd-client lxcfs uidmap xdelta3 rsync attr)

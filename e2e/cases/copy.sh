@@ -26,5 +26,12 @@ copies() {
     "$client" image copy "$remote:$unified" local: --copy-aliases
     assert_eq "$(image_field "$client" local:unified Fingerprint)" "$unified" "a unified image in the daemon"
     daemon_clean "$client"
+
+    # Through the client instead of from server to daemon; simplestreams has only the latter.
+    if [ "$protocol" = api ]; then
+        "$client" image copy "$remote:$container" local: --mode relay --alias relayed
+        assert_eq "$(image_field "$client" local:relayed Fingerprint)" "$container" "a relayed image"
+        daemon_clean "$client"
+    fi
 }
 each_remote copies

@@ -37,7 +37,7 @@ fp=$(fingerprint_of "$CASE/202502010000/metadata.tar.xz" "$CASE/202502010000/roo
 found=
 for client in "${CLIENTS[@]}"; do
     # A tree mirrored by a Python client is for one family of clients or for both, as the server decides.
-    if listed "$client" mirror | grep -q "$fp"; then found+=" $client"; fi
+    if listed "$client" mirror | grep "$fp" >/dev/null; then found+=" $client"; fi
 done
 [ -n "$found" ] || fail "neither client finds the image in the mirror"
 step "found by:$found"

@@ -48,7 +48,7 @@ each_remote() {
         for protocol in "${PROTOCOLS[@]}"; do
             remote=r-$protocol
             step "$client over $protocol"
-            "$client" remote list -f csv | grep -q "^$remote," || add_remote "$client" "$remote" "$protocol"
+            "$client" remote list -f csv | grep "^$remote," >/dev/null || add_remote "$client" "$remote" "$protocol"
             "$1" "$client" "$remote" "$protocol"
         done
     done
@@ -58,7 +58,7 @@ each_remote() {
 listed() {
     local client=$1 remote=$2
     shift 2
-    "$client" image list "$remote:" "$@" -f json | jq -r '.[].fingerprint' | sort
+    "$client" image list "$remote:" "$@" -f json | jq -r '.[].fingerprint' | sort || echo "$client image list failed"
 }
 
 # image_field CLIENT REMOTE:NAME FIELD: one line of `image info`, as "Fingerprint".

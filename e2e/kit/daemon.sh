@@ -115,6 +115,6 @@ end_helpers() {
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
         if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
-        if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$HW_STATE/"; then kill -KILL "$pid" 2>/dev/null; fi
+        if tr "\0" " " 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$HW_STATE/"; then kill -KILL "$pid" 2>/dev/null; fi
     done
 }

@@ -9,7 +9,7 @@ spawn() {
     local folder=$1 name=$2 pid
     shift 2
     ! is_alive "$folder/run" "$name" || fail "$name is already running"
-    setsid "$@" >>"$folder/log/$name.log" 2>&1 </dev/null 9>&- &
+    setsid "$@" >>"$folder/log/$name.log" 2>&1 </dev/null &
     pid=$!
     disown
     echo "$pid $(started_at "$pid")" >"$folder/run/$name.pid"

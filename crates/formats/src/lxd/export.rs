@@ -1,0 +1,62 @@
+//! The names that files get when an image is exported (LXD `lxd/images.go` `imageExport`).
+//!
+//! Each has a dot: `lxc image export IMAGE TARGET` puts what follows the first one behind `TARGET`, and crashes without
+//! (LXD `lxc/image.go`).
+
+use crate::digest::Fingerprint;
+use crate::image::{ImageFile, ImageFiles, ImageType};
+
+/// The name of the only file of a unified image: `<fingerprint>.tar.gz`.
+pub fn unified(fingerprint: &Fingerprint, file: &ImageFile) -> String {
+    format!("{fingerprint}.{}", file.format.extension())
+}
+
+/// The name of the metadata file of a split image: `meta-<fingerprint>.tar.xz`.
+pub fn metadata(fingerprint: &Fingerprint, file: &ImageFile) -> String {
+    format!("meta-{fingerprint}.{}", file.format.extension())
+}
+
+/// The name of the root file of a split image: `<fingerprint>.squashfs`.
+pub fn root(fingerprint: &Fingerprint, file: &ImageFile) -> String {
+    unified(fingerprint, file)
+}
+
+/// The form name of the root file's part in a multipart export: by it, clients tell a virtual machine.
+pub fn root_part(image_type: ImageType) -> &'static str {
+    match image_type {
+        ImageType::Container => "rootfs",
+        ImageType::VirtualMachine => "rootfs.img",
+    }
+}
+
+/// The names of all the files, in the order in which they are sent.
+pub fn names(fingerprint: &Fingerprint, files: &ImageFiles) -> Vec<String> {
+    match files {
+        ImageFiles::Unified(file) => vec![unified(fingerprint, file)],
+        ImageFiles::Split { metadata: first, root: second } => {
+            vec![metadata(fingerprint, first), root(fingerprint, second)]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simplestreams::testing::{image, unified as unified_image};
+
+    #[test]
+    fn every_name_has_a_dot_and_the_fingerprint() {
+        let split = image(1, "squashfs");
+        let fingerprint = split.fingerprint;
+        assert_eq!(
+            names(&fingerprint, &split.files),
+            [format!("meta-{fingerprint}.tar.xz"), format!("{fingerprint}.squashfs")]
+        );
+        let disk = image(2, "qcow2");
+        assert!(names(&disk.fingerprint, &disk.files)[1].ends_with(".qcow2"));
+        let one = unified_image(3, "tar.gz");
+        assert_eq!(names(&one.fingerprint, &one.files), [format!("{}.tar.gz", one.fingerprint)]);
+        assert_eq!(root_part(ImageType::VirtualMachine), "rootfs.img");
+        assert_eq!(root_part(ImageType::Container), "rootfs");
+    }
+}

@@ -1,0 +1,373 @@
+//! Writes the documents: strictly typed, compact, and the same bytes for the same products.
+//!
+//! Go clients reject a whole document over one value of another type than they expect, so every field they know is
+//! written by a typed field here, and what upstreams added of their own is written again only where it cannot be taken
+//! for one of those (LXD and Incus `shared/simplestreams/products.go`).
+//!
+//! A document is [`document_head`], the [`product_fragment`]s with [`DOCUMENT_SEPARATOR`] between them, and
+//! [`DOCUMENT_TAIL`]. Fragments can be kept and joined again; a fragment depends on nothing but its product. Over all the
+//! fragments of a document, product keys and fingerprints have to be unique: [`products`] sees to it by itself.
+
+use std::borrow::{Borrow, Cow};
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::item::{Slot, slot};
+use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH};
+use crate::digest::{Digest, Fingerprint};
+use crate::image::{Image, ImageFile, ImageFiles};
+use crate::names::AliasName;
+use crate::product::{Product, Version};
+use crate::timestamp::Timestamp;
+
+/// Stands between two fragments.
+pub const DOCUMENT_SEPARATOR: &[u8] = b",";
+/// Stands after the last fragment.
+pub const DOCUMENT_TAIL: &[u8] = b"}}";
+
+/// What a product's fields are called by clients: upstream's fields of these names are not given out again.
+const PRODUCT_FIELDS: &[&str] = &[
+    "aliases",
+    "arch",
+    "os",
+    "release",
+    "release_codename",
+    "release_title",
+    "requirements",
+    "lxd_requirements",
+    "support_eol",
+    "supported",
+    "variant",
+    "version",
+    "versions",
+    "_aliases",
+];
+
+/// The same for versions.
+const VERSION_FIELDS: &[&str] = &["items", "label", "pubname", "_aliases"];
+
+/// The index, naming the products of these keys. Without keys it has no entry: clients skip a stream without
+/// products, and a document need not be there.
+pub fn index<'a>(keys: impl IntoIterator<Item = &'a str>, updated: Timestamp) -> Vec<u8> {
+    in_memory(|out| write_index(out, keys, updated))
+}
+
+/// [`index`], written bit by bit.
+pub fn write_index<'a>(
+    mut out: impl Write,
+    keys: impl IntoIterator<Item = &'a str>,
+    updated: Timestamp,
+) -> io::Result<()> {
+    let updated = serde_json::to_string(&updated.rfc2822())?;
+    write!(out, r#"{{"format":"index:1.0","updated":{updated},"index":{{"#)?;
+    let mut keys = keys.into_iter().peekable();
+    if keys.peek().is_some() {
+        write!(
+            out,
+            r#""{CONTENT_ID}":{{"datatype":"{DATATYPE}","format":"products:1.0","path":"{PRODUCTS_PATH}","updated":{updated},"products":["#
+        )?;
+        for (position, key) in keys.enumerate() {
+            if position > 0 {
+                out.write_all(b",")?;
+            }
+            serde_json::to_writer(&mut out, key)?;
+        }
+        out.write_all(b"]}")?;
+    }
+    out.write_all(b"}}")
+}
+
+/// The products document for that family of clients. The order is that of `products`; what cannot be listed is left
+/// out: images without a [`slot`], a fingerprint or a product key for the second time, versions and products without images.
+pub fn products<P: Borrow<Product>>(
+    products: impl IntoIterator<Item = P>,
+    family: Family,
+    updated: Timestamp,
+) -> Vec<u8> {
+    in_memory(|out| write_products(out, products, family, updated))
+}
+
+/// [`products()`], written product by product: memory holds one product, and 32 bytes for each image that was written.
+pub fn write_products<P: Borrow<Product>>(
+    mut out: impl Write,
+    products: impl IntoIterator<Item = P>,
+    family: Family,
+    updated: Timestamp,
+) -> io::Result<()> {
+    out.write_all(&document_head(updated))?;
+    let mut keys = HashSet::new();
+    let mut fingerprints = HashSet::new();
+    let mut first = true;
+    for product in products {
+        let product = product.borrow();
+        if keys.contains(&product.key) {
+            continue;
+        }
+        if let Some(fragment) = fragment(product, family, &mut fingerprints) {
+            if !first {
+                out.write_all(DOCUMENT_SEPARATOR)?;
+            }
+            first = false;
+            out.write_all(&fragment)?;
+            keys.insert(product.key.clone());
+        }
+    }
+    out.write_all(DOCUMENT_TAIL)
+}
+
+/// What stands before the first fragment.
+pub fn document_head(updated: Timestamp) -> Vec<u8> {
+    format!(
+        r#"{{"content_id":"{CONTENT_ID}","datatype":"{DATATYPE}","format":"products:1.0","updated":"{}","products":{{"#,
+        updated.rfc2822()
+    )
+    .into_bytes()
+}
+
+/// One product as a member of the document's `products`: `"key":{…}`. `None` when nothing of it can be listed; then
+/// its key does not belong into the index either.
+pub fn product_fragment(product: &Product, family: Family) -> Option<Vec<u8>> {
+    fragment(product, family, &mut HashSet::new())
+}
+
+/// Whether there is anything of this product to list: whether [`product_fragment`] gives something.
+pub fn lists_something(product: &Product) -> bool {
+    product.versions.iter().any(|version| version.images.iter().any(|image| slot(image).is_some()))
+}
+
+fn in_memory(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match write(&mut out) {
+        Ok(()) => out,
+        // Memory takes every byte, and all that is serialized here has text for its keys.
+        Err(error) => unreachable!("a document could not be written into memory: {error}"),
+    }
+}
+
+#[derive(Serialize)]
+struct ProductOut<'a> {
+    aliases: String,
+    arch: &'static str,
+    os: &'a str,
+    release: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_codename: Option<&'a str>,
+    release_title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    variant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requirements: Option<&'a BTreeMap<&'a str, &'a str>>,
+    // LXD up to 5.0.2 and 5.17 reads only this one, later ones prefer it even when it is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lxd_requirements: Option<&'a BTreeMap<&'a str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    support_eol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supported: Option<bool>,
+    #[serde(flatten)]
+    extra: BTreeMap<&'a str, &'a Value>,
+    versions: BTreeMap<&'a str, VersionOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct VersionOut<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pubname: Option<&'a str>,
+    #[serde(flatten)]
+    extra: BTreeMap<&'a str, &'a Value>,
+    items: BTreeMap<Cow<'static, str>, ItemOut>,
+}
+
+#[derive(Serialize, Clone)]
+struct ItemOut {
+    ftype: &'static str,
+    path: String,
+    size: u64,
+    sha256: Digest,
+    #[serde(rename = "combined_squashfs_sha256", skip_serializing_if = "Option::is_none")]
+    squashfs: Option<Fingerprint>,
+    #[serde(rename = "combined_rootxz_sha256", skip_serializing_if = "Option::is_none")]
+    root_tar: Option<Fingerprint>,
+    #[serde(rename = "combined_disk-kvm-img_sha256", skip_serializing_if = "Option::is_none")]
+    disk: Option<Fingerprint>,
+}
+
+impl ItemOut {
+    fn new(ftype: &'static str, file: &ImageFile) -> Self {
+        Self {
+            ftype,
+            path: format!("images/{}", file.name()),
+            size: file.size,
+            sha256: file.digest,
+            squashfs: None,
+            root_tar: None,
+            disk: None,
+        }
+    }
+}
+
+fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Vec<u8>> {
+    let mut versions = BTreeMap::new();
+    for version in &product.versions {
+        let chosen = choose(version, seen);
+        if !chosen.is_empty() {
+            versions.entry(version.name.as_str()).or_insert((version, chosen));
+        }
+    }
+    let (_, (_, newest)) = versions.last_key_value()?;
+    let requirements = requirements(newest);
+    let given = (!requirements.is_empty()).then_some(&requirements);
+    let out = ProductOut {
+        aliases: aliases(&product.aliases),
+        arch: product.line.architecture.stream_name(),
+        os: &product.line.os,
+        release: &product.line.release,
+        release_codename: not_empty(product.release_codename.as_deref()),
+        release_title: not_empty(product.release_title.as_deref()).unwrap_or(&product.line.release),
+        version: not_empty(product.version.as_deref()),
+        variant: &product.line.variant,
+        requirements: given,
+        lxd_requirements: given.filter(|_| family.reads_lxd()),
+        support_eol: support_eol(versions.values().flat_map(|(_, images)| images)),
+        supported: product.extra.get("supported").and_then(Value::as_bool),
+        extra: foreign(&product.extra, PRODUCT_FIELDS),
+        versions: versions
+            .iter()
+            .map(|(name, (version, images))| (*name, version_out(version, images, family)))
+            .collect(),
+    };
+    Some(in_memory(|bytes| {
+        serde_json::to_writer(&mut *bytes, &product.key)?;
+        bytes.push(b':');
+        serde_json::to_writer(bytes, &out)?;
+        Ok(())
+    }))
+}
+
+/// The images of a version that can stand side by side, in the order of their places.
+fn choose<'a>(version: &'a Version, seen: &mut HashSet<Fingerprint>) -> Vec<(Slot, &'a Image)> {
+    let mut all: Vec<(Slot, &Image)> =
+        version.images.iter().filter_map(|image| slot(image).map(|slot| (slot, image))).collect();
+    all.sort_by_key(|(slot, image)| (*slot, image.fingerprint));
+    let mut chosen: Vec<(Slot, &Image)> = Vec::new();
+    for (slot, image) in all {
+        if !chosen.iter().any(|(taken, _)| taken.conflicts(slot)) && seen.insert(image.fingerprint) {
+            chosen.push((slot, image));
+        }
+    }
+    chosen
+}
+
+fn version_out<'a>(version: &'a Version, images: &[(Slot, &'a Image)], family: Family) -> VersionOut<'a> {
+    let text = |key: &str| not_empty(version.extra.get(key).and_then(Value::as_str));
+    VersionOut {
+        label: images.iter().find_map(|(_, image)| image.property("label")).or_else(|| text("label")),
+        pubname: text("pubname"),
+        extra: foreign(&version.extra, VERSION_FIELDS),
+        items: items(images, family),
+    }
+}
+
+fn items(images: &[(Slot, &Image)], family: Family) -> BTreeMap<Cow<'static, str>, ItemOut> {
+    let mut items = BTreeMap::new();
+    let mut metadata_items: Vec<ItemOut> = Vec::new();
+    for (slot, image) in images {
+        match (&image.files, slot.root_ftype()) {
+            (ImageFiles::Split { metadata, root }, Some(ftype)) => {
+                let stem = if *slot == Slot::Disk { "disk" } else { "root" };
+                items.insert(format!("{stem}.{}", root.format.extension()).into(), ItemOut::new(ftype, root));
+                let position =
+                    metadata_items.iter().position(|item| item.sha256 == metadata.digest).unwrap_or_else(|| {
+                        metadata_items.push(ItemOut::new("", metadata));
+                        metadata_items.len() - 1
+                    });
+                let item = &mut metadata_items[position];
+                match slot {
+                    Slot::Squashfs => item.squashfs = Some(image.fingerprint),
+                    Slot::RootTar => item.root_tar = Some(image.fingerprint),
+                    Slot::Disk => item.disk = Some(image.fingerprint),
+                    Slot::UnifiedContainer => {}
+                }
+            }
+            (ImageFiles::Unified(file), _) => {
+                if family.reads_lxd() {
+                    items.insert("lxd_combined.tar.gz".into(), ItemOut::new("lxd_combined.tar.gz", file));
+                }
+                if family.reads_incus() {
+                    items.insert("incus_combined.tar.gz".into(), ItemOut::new("incus_combined.tar.gz", file));
+                }
+            }
+            (ImageFiles::Split { .. }, None) => {}
+        }
+    }
+    for (position, item) in metadata_items.into_iter().enumerate() {
+        let mut add = |family_name: &str, ftype: &'static str| {
+            let key = match position {
+                0 => Cow::Borrowed(ftype),
+                further => Cow::Owned(format!("{family_name}-{}.tar.xz", further + 1)),
+            };
+            items.insert(key, ItemOut { ftype, ..item.clone() });
+        };
+        if family.reads_lxd() {
+            add("lxd", "lxd.tar.xz");
+        }
+        if family.reads_incus() {
+            add("incus", "incus.tar.xz");
+        }
+    }
+    items
+}
+
+fn aliases(names: &[String]) -> String {
+    let mut list = String::new();
+    let mut seen = HashSet::new();
+    for name in names.iter().filter(|name| AliasName::new(name.as_str()).is_ok()) {
+        if seen.insert(name.as_str()) {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(name);
+        }
+    }
+    list
+}
+
+/// Requirements belong to a product; those of the newest version are said.
+fn requirements<'a>(newest: &[(Slot, &'a Image)]) -> BTreeMap<&'a str, &'a str> {
+    let mut all = BTreeMap::new();
+    for (_, image) in newest {
+        for (key, value) in &image.properties {
+            if let Some(key) = key.strip_prefix("requirements.").filter(|key| !key.is_empty() && !value.is_empty()) {
+                all.entry(key).or_insert(value.as_str());
+            }
+        }
+    }
+    all
+}
+
+/// The last day of the product: that of its longest-lived image, and none when one image never expires.
+fn support_eol<'a>(images: impl Iterator<Item = &'a (Slot, &'a Image)>) -> Option<String> {
+    let days: Option<Vec<Timestamp>> =
+        images.map(|(_, image)| image.expires_at.filter(|at| *at > Timestamp::EPOCH)).collect();
+    days?.into_iter().max().map(Timestamp::date)
+}
+
+/// Upstream's fields that no client can take for one that it knows. Go compares names of fields without regard to
+/// case, by a folding in which two letters outside of ASCII equal `k` and `s`.
+fn foreign<'a>(extra: &'a BTreeMap<String, Value>, known: &[&str]) -> BTreeMap<&'a str, &'a Value> {
+    extra
+        .iter()
+        .filter(|(key, _)| !known.contains(&super::go::fold(key).as_str()))
+        .map(|(key, value)| (key.as_str(), value))
+        .collect()
+}
+
+fn not_empty(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
