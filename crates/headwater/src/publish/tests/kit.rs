@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::catalog::{Found, StoredImage};
+use crate::catalog::StoredImage;
 use crate::publish::{PublishError, Published, Request, Silent, Source};
 
 pub(super) const NOW: i64 = 1_750_000_000;
