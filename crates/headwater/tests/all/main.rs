@@ -1,0 +1,3 @@
+//! All the integration tests, in one binary: it is linked once. One file per behaviour.
+
+mod cli;
