@@ -1,10 +1,18 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_formats::alias::split_arch;
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::ImageType;
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
-use super::{Catalog, CatalogError};
+use super::engine::{Tx, values};
+use super::images::find;
+use super::names::{leads_somewhere, newest};
+use super::rows::{self, ImageRow};
+use super::sight::{Sight, project_id, sight};
+use super::{Catalog, CatalogError, bump_revision};
 use crate::auth::Viewer;
 
 /// What an alias leads to.
@@ -14,7 +22,7 @@ pub enum AliasTarget {
     Image(Fingerprint),
     /// The newest version of a line of products, chosen by architecture and type when it is asked for.
     Follows {
-        /// `os`, compared in lower case.
+        /// `os`; kept and compared in lower case, like the other two.
         os: String,
         /// `release`
         release: String,
@@ -59,9 +67,23 @@ pub struct Resolved {
     pub image_type: ImageType,
 }
 
+/// A product that a name leads to.
+struct Candidate {
+    id: i64,
+    architecture: Architecture,
+}
+
 impl Catalog {
-    /// Finds what a name leads to: a fixed alias first, then one that follows, set by hand, then the generated names;
-    /// each first as a whole, then without an architecture at its end. Only images that the viewer may see count.
+    /// Finds what a name leads to: a hand-made alias first, fixed or following, then the generated names; the whole name
+    /// first, then without an architecture at its end. Only images that the viewer may see count: an alias that leads
+    /// to none is passed over. One that leads to some is final: when none of them is of the wanted type or architecture, nothing is found.
+    ///
+    /// A name that follows leads to the first of the wanted architectures that is there, in it to the first type that is there, and in that
+    /// to the newest version. Two products of one architecture can have a generated name in common (`bookworm` and `12`): the
+    /// newest version of all of them is meant.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
     pub async fn resolve_alias(
         &self,
         viewer: &Viewer,
@@ -69,11 +91,28 @@ impl Catalog {
         name: &AliasName,
         wanted: &Wanted,
     ) -> Result<Option<Resolved>, CatalogError> {
-        let _ = (viewer, project, name, wanted);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let mut found = lookup(&mut tx, sight, name.as_str(), None, wanted).await?;
+        if let (None, (base, Some(architecture))) = (&found, split_arch(name.as_str())) {
+            found = lookup(&mut tx, sight, base, Some(architecture), wanted).await?;
+        }
+        tx.commit().await?;
+        Ok(found.and_then(|(description, image)| {
+            image.map(|row| Resolved {
+                name: name.clone(),
+                description,
+                fingerprint: row.image.fingerprint,
+                image_type: row.image.image_type,
+            })
+        }))
     }
 
-    /// Up to `limit` aliases by name, after the given one: those that lead to something the viewer may see.
+    /// Up to `limit` aliases by name, after the given one: those that lead to something the viewer may see, hand-made
+    /// and generated. Who sees all of the project also gets aliases that follow a product which has no image (yet, or any more).
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
     pub async fn aliases(
         &self,
         viewer: &Viewer,
@@ -81,11 +120,24 @@ impl Catalog {
         after: Option<&AliasName>,
         limit: usize,
     ) -> Result<Vec<Alias>, CatalogError> {
-        let _ = (viewer, project, after, limit);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let after = after.map(AliasName::as_str).unwrap_or_default();
+        let mut aliases: BTreeMap<AliasName, Alias> = BTreeMap::new();
+        for alias in generated(&mut tx, sight, after, limit).await?.into_iter().chain(
+            by_hand(&mut tx, sight, after, limit).await?, // after the generated ones, so that they win
+        ) {
+            aliases.insert(alias.name.clone(), alias);
+        }
+        tx.commit().await?;
+        Ok(aliases.into_values().take(limit).collect())
     }
 
-    /// Makes an alias. A hand-made alias may have the name of a generated one, and then wins.
+    /// Makes an alias. A hand-made alias may have the name of a generated one, and then wins. One that follows a product may be made
+    /// before the product has an image.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::AliasExists`], [`CatalogError::NoImage`].
     pub async fn create_alias(
         &self,
         project: &ProjectName,
@@ -94,18 +146,209 @@ impl Catalog {
         target: &AliasTarget,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let _ = (project, name, description, target, now);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        let project = project_id(&mut tx, project).await?;
+        let (image, line) = match target {
+            AliasTarget::Image(fingerprint) => {
+                (Some(find(&mut tx, project, fingerprint).await?.id), [None, None, None])
+            }
+            AliasTarget::Follows { os, release, variant } => {
+                (None, [os, release, variant].map(|word| Some(word.to_lowercase())))
+            }
+        };
+        let [os, release, variant] = line;
+        let made = tx
+            .execute(
+                "INSERT INTO aliases (project_id, name, description, created_at, image_id, os, release, variant) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project_id, name) DO NOTHING",
+                values![project, name.as_str(), description, now.unix(), image, os, release, variant],
+            )
+            .await?;
+        if made == 0 {
+            return Err(CatalogError::AliasExists(name.clone()));
+        }
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
     }
 
     /// Removes a hand-made alias.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoAlias`].
     pub async fn delete_alias(
         &self,
         project: &ProjectName,
         name: &AliasName,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let _ = (project, name, now);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        let project = project_id(&mut tx, project).await?;
+        let gone = tx
+            .execute("DELETE FROM aliases WHERE project_id = $1 AND name = $2", values![project, name.as_str()])
+            .await?;
+        if gone == 0 {
+            return Err(CatalogError::NoAlias(name.as_str().to_owned()));
+        }
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
     }
+
+    /// Gives a hand-made alias another name; description and target stay.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoAlias`], [`CatalogError::AliasExists`].
+    pub async fn rename_alias(
+        &self,
+        project: &ProjectName,
+        old: &AliasName,
+        new: &AliasName,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let project = project_id(&mut tx, project).await?;
+        let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
+        if tx.row(sql, values![project, old.as_str()]).await?.is_none() {
+            return Err(CatalogError::NoAlias(old.as_str().to_owned()));
+        }
+        if tx.row(sql, values![project, new.as_str()]).await?.is_some() {
+            return Err(CatalogError::AliasExists(new.clone()));
+        }
+        tx.execute(
+            "UPDATE aliases SET name = $3 WHERE project_id = $1 AND name = $2",
+            values![project, old.as_str(), new.as_str()],
+        )
+        .await?;
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
+    }
+}
+
+/// One name, as it stands: `None` when no alias of it leads to anything visible, otherwise its description and the
+/// image that fits, if any does.
+async fn lookup(
+    tx: &mut Tx,
+    sight: Sight,
+    name: &str,
+    only: Option<Architecture>,
+    wanted: &Wanted,
+) -> Result<Option<(String, Option<ImageRow>)>, CatalogError> {
+    let by_hand = tx
+        .row(
+            format!(
+                "SELECT a.description, a.image_id, a.os, a.release, a.variant FROM aliases a \
+                 WHERE a.project_id = $1 AND a.name = $2 AND {}",
+                leads_somewhere(sight)
+            ),
+            values![sight.project, name],
+        )
+        .await?;
+    if let Some(row) = by_hand {
+        let description = row.text(0)?;
+        let image = match row.opt_int(1)? {
+            Some(id) => rows::images(tx, " WHERE i.id = $1", values![id]).await?.pop().filter(|row| {
+                only.is_none_or(|only| only == row.image.architecture)
+                    && wanted.image_type.is_none_or(|wanted| wanted == row.image.image_type)
+            }),
+            None => {
+                let sql = "SELECT id, architecture FROM products \
+                     WHERE project_id = $1 AND os = $2 AND release = $3 AND variant = $4";
+                let found = tx.rows(sql, values![sight.project, row.text(2)?, row.text(3)?, row.text(4)?]).await?;
+                choose(tx, sight, candidates(&found)?, only, wanted).await?
+            }
+        };
+        return Ok(Some((description, image)));
+    }
+    let sql = "SELECT p.id, p.architecture FROM product_names n JOIN products p ON p.id = n.product_id \
+         WHERE n.project_id = $1 AND n.public = $2 AND n.name = $3";
+    let found = tx.rows(sql, values![sight.project, sight.names(), name]).await?;
+    let candidates = candidates(&found)?;
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((String::new(), choose(tx, sight, candidates, only, wanted).await?)))
+}
+
+fn candidates(found: &[super::engine::Row]) -> Result<Vec<Candidate>, CatalogError> {
+    found
+        .iter()
+        .map(|row| Ok(Candidate { id: row.int(0)?, architecture: rows::parse("an architecture", &row.text(1)?)? }))
+        .collect()
+}
+
+/// The newest image of the best architecture and type among these products.
+async fn choose(
+    tx: &mut Tx,
+    sight: Sight,
+    candidates: Vec<Candidate>,
+    only: Option<Architecture>,
+    wanted: &Wanted,
+) -> Result<Option<ImageRow>, CatalogError> {
+    let others: BTreeSet<Architecture> = candidates
+        .iter()
+        .map(|candidate| candidate.architecture)
+        .filter(|architecture| !wanted.architectures.contains(architecture))
+        .collect();
+    // Each inner list is one choice: what is newest among its architectures wins.
+    let choices: Vec<Vec<Architecture>> = match only {
+        Some(only) => vec![vec![only]],
+        None => wanted.architectures.iter().map(|one| vec![*one]).chain([others.into_iter().collect()]).collect(),
+    };
+    let types = wanted.image_type.map_or(vec![ImageType::Container, ImageType::VirtualMachine], |only| vec![only]);
+    for architectures in choices {
+        for image_type in &types {
+            let mut best: Option<ImageRow> = None;
+            for candidate in candidates.iter().filter(|one| architectures.contains(&one.architecture)) {
+                let found = newest(tx, candidate.id, *image_type, sight).await?;
+                best = best.into_iter().chain(found).max_by_key(ImageRow::age);
+            }
+            if best.is_some() {
+                return Ok(best);
+            }
+        }
+    }
+    Ok(None)
+}
+
+async fn by_hand(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Vec<Alias>, CatalogError> {
+    let visible = if sight.private { String::new() } else { format!(" AND {}", leads_somewhere(sight)) };
+    let sql = format!(
+        "SELECT a.name, a.description, i.fingerprint, a.os, a.release, a.variant \
+         FROM aliases a LEFT JOIN images i ON i.id = a.image_id \
+         WHERE a.project_id = $1 AND a.name > $2{visible} ORDER BY a.name LIMIT $3"
+    );
+    let mut aliases = Vec::new();
+    for row in tx.rows(sql, values![sight.project, after, rows::limit(limit)]).await? {
+        aliases.push(Alias {
+            name: rows::parse("an alias", &row.text(0)?)?,
+            description: row.text(1)?,
+            target: match row.opt_text(2)? {
+                Some(fingerprint) => AliasTarget::Image(rows::parse("a fingerprint", &fingerprint)?),
+                None => AliasTarget::Follows { os: row.text(3)?, release: row.text(4)?, variant: row.text(5)? },
+            },
+            generated: false,
+        });
+    }
+    Ok(aliases)
+}
+
+async fn generated(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Vec<Alias>, CatalogError> {
+    // Products of several architectures have the same names; where lines differ, the first one stands for all.
+    let sql = "SELECT n.name, MIN(p.os || ':' || p.release || ':' || p.variant) \
+         FROM product_names n JOIN products p ON p.id = n.product_id \
+         WHERE n.project_id = $1 AND n.public = $2 AND n.name > $3 GROUP BY n.name ORDER BY n.name LIMIT $4";
+    let mut aliases = Vec::new();
+    for row in tx.rows(sql, values![sight.project, sight.names(), after, rows::limit(limit)]).await? {
+        let line = row.text(1)?;
+        let mut words = line.splitn(3, ':').map(str::to_owned);
+        let (Some(os), Some(release), Some(variant)) = (words.next(), words.next(), words.next()) else {
+            return Err(CatalogError::Corrupt(format!("{line:?} is no line of products")));
+        };
+        aliases.push(Alias {
+            name: rows::parse("an alias", &row.text(0)?)?,
+            description: String::new(),
+            target: AliasTarget::Follows { os, release, variant },
+            generated: true,
+        });
+    }
+    Ok(aliases)
 }

@@ -1,15 +1,20 @@
 use headwater_formats::image::Image;
-use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
-use super::{Catalog, CatalogError, StoredImage};
+use super::engine::{Tx, values};
+use super::images::{find, look};
+use super::place::place;
+use super::rows::{self, ImageRow, preference, to_json};
+use super::sight::{Sight, project_id};
+use super::{Catalog, CatalogError, StoredImage, bump_revision, names};
 
 /// An image whose bytes are durable, ready to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewImage {
     /// The project it goes into; must exist.
     pub project: ProjectName,
-    /// The image; `uploaded_at` is the time of the commit.
+    /// The image; `uploaded_at` becomes the time of the commit.
     pub image: Image,
     /// Fixed aliases for it. One that exists is moved to this image.
     pub aliases: Vec<AliasName>,
@@ -28,7 +33,7 @@ impl Catalog {
     /// Lists an image: rows and revision in one transaction.
     ///
     /// Its version name is [`headwater_formats::product::version_name`]; when that version already holds another image
-    /// of a conflicting [slot](headwater_formats::simplestreams), the name is bumped by a minute until it is free.
+    /// of a conflicting [slot](headwater_formats::simplestreams::Slot), the name is bumped by a minute until it is free.
     ///
     /// `ensure` is called inside the transaction, under the lock that sweeps take too: it makes sure, quickly, that the
     /// bytes are still in place (a sweep may have taken equal bytes since they were stored) and puts them back if not.
@@ -41,7 +46,92 @@ impl Catalog {
         now: Timestamp,
         ensure: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<Committed, CatalogError> {
-        let _ = (new, now, ensure);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        let sight = Sight { project: project_id(&mut tx, &new.project).await?, private: true };
+        if let Some(row) = look(&mut tx, sight.project, &new.image.fingerprint).await? {
+            let stored = one(&mut tx, sight, new, row).await?;
+            return Ok(Committed::Already(stored));
+        }
+        ensure().map_err(CatalogError::Bytes)?;
+        for (_, file) in new.image.files.iter() {
+            tx.execute(
+                "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) \
+                 ON CONFLICT (digest) DO UPDATE SET format = excluded.format, retired_at = NULL",
+                values![file.digest.to_string(), rows::signed(file.size)?, file.format.extension()],
+            )
+            .await?;
+        }
+        let place = place(&mut tx, sight.project, &new.image).await?;
+        let id = insert(&mut tx, sight.project, &new.image, place.as_ref(), now).await?;
+        for name in &new.aliases {
+            tx.execute(
+                "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, '', $3, $4) \
+                 ON CONFLICT (project_id, name) DO UPDATE \
+                 SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
+                values![sight.project, name.as_str(), now.unix(), id],
+            )
+            .await?;
+        }
+        if let Some((product, _)) = place {
+            names::refresh(&mut tx, product).await?;
+        }
+        bump_revision(&mut tx, now).await?;
+        let row = find(&mut tx, sight.project, &new.image.fingerprint).await?;
+        let stored = one(&mut tx, sight, new, row).await?;
+        tx.commit().await?;
+        Ok(Committed::New(stored))
     }
+}
+
+/// Writes the image's own rows; gives its id.
+async fn insert(
+    tx: &mut Tx,
+    project: i64,
+    image: &Image,
+    place: Option<&(i64, VersionName)>,
+    now: Timestamp,
+) -> Result<i64, CatalogError> {
+    let source = image.update_source.as_ref().map(to_json).transpose()?;
+    let id = tx
+        .row(
+            "INSERT INTO images (project_id, fingerprint, image_type, architecture, filename, created_at, uploaded_at, \
+             public, expires_at, last_used_at, auto_update, properties, profiles, update_source, product_id, version, \
+             preference) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING id",
+            values![
+                project,
+                image.fingerprint.to_string(),
+                image.image_type.as_str(),
+                image.architecture.name(),
+                image.filename.as_str(),
+                image.created_at.unix(),
+                now.unix(),
+                image.public,
+                image.expires_at.map(Timestamp::unix),
+                image.last_used_at.map(Timestamp::unix),
+                image.auto_update,
+                to_json(&image.properties)?,
+                to_json(&image.profiles)?,
+                source,
+                place.map(|(product, _)| *product),
+                place.map(|(_, version)| version.as_str().to_owned()),
+                preference(image),
+            ],
+        )
+        .await?
+        .ok_or_else(|| CatalogError::Corrupt("an image was not kept".into()))?
+        .int(0)?;
+    for (role, file) in image.files.iter() {
+        tx.execute(
+            "INSERT INTO image_files (image_id, role, digest) VALUES ($1, $2, $3)",
+            values![id, role.as_str(), file.digest.to_string()],
+        )
+        .await?;
+    }
+    Ok(id)
+}
+
+async fn one(tx: &mut Tx, sight: Sight, new: &NewImage, row: ImageRow) -> Result<StoredImage, CatalogError> {
+    let mut stored = names::stored(tx, sight, &new.project, vec![row]).await?;
+    stored.pop().ok_or_else(|| CatalogError::Corrupt("an image is missing".into()))
 }

@@ -13,17 +13,23 @@ pub enum CatalogError {
         /// The last schema of this program.
         known: i64,
     },
+    /// The database cannot be opened or reached.
+    #[error("the catalog cannot be opened: {0}")]
+    Unavailable(String),
+    /// The database file is not what it was.
+    #[error("the catalog's database is damaged ({0}); stop headwater, keep a copy of the file, and restore a backup")]
+    Damaged(String),
     /// No such project (or none that the asker may know of).
     #[error("there is no project {0:?}; `headwater project list` shows the ones there are")]
     NoProject(String),
     /// The project is there already.
-    #[error("there is a project {0:?} already")]
+    #[error("there is a project \"{0}\" already; choose another name")]
     ProjectExists(ProjectName),
     /// Only empty projects can be deleted, and never the default one.
     #[error("{0}")]
     ProjectInUse(String),
     /// The alias is taken.
-    #[error("there is an alias {0:?} already; delete it first, or choose another name")]
+    #[error("there is an alias \"{0}\" already; delete it first, or choose another name")]
     AliasExists(AliasName),
     /// No such alias.
     #[error("there is no alias {0:?}; `headwater alias list` shows the ones there are")]
@@ -31,16 +37,77 @@ pub enum CatalogError {
     /// No such image.
     #[error("there is no image {0:?}; `headwater image list` shows the ones there are")]
     NoImage(String),
+    /// A text that the databases cannot hold.
+    #[error("a text with a NUL character cannot be kept in the catalog; leave the character out")]
+    Text,
     /// The database refuses to write.
     #[error("the catalog cannot be written: {0}")]
     NotWritable(String),
     /// The bytes that a row would name could not be made sure of.
     #[error("the image's bytes could not be stored: {0}")]
     Bytes(#[source] std::io::Error),
+    /// The bytes of a blob that is no longer needed could not be removed.
+    #[error("a file that no image needs could not be removed: {0}")]
+    Remove(#[source] std::io::Error),
     /// A row holds what no version of this program writes.
     #[error("the catalog holds a value that cannot be read ({0}); `headwater verify` tells more")]
     Corrupt(String),
     /// Anything else that the database says.
     #[error("the catalog's database failed: {0}")]
     Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for CatalogError {
+    fn from(error: sqlx::Error) -> Self {
+        let busy = || {
+            Self::NotWritable(
+                "other processes have been writing to it for too long; try again, and see what keeps them busy".into(),
+            )
+        };
+        match &error {
+            sqlx::Error::PoolTimedOut => busy(),
+            sqlx::Error::PoolClosed => Self::Unavailable("it was closed, because the program is ending".into()),
+            sqlx::Error::ColumnDecode { source, .. } => Self::Corrupt(source.to_string()),
+            sqlx::Error::Io(source) => Self::Unavailable(format!(
+                "its server cannot be reached ({source}); check the address and that the server runs"
+            )),
+            sqlx::Error::Database(database) => {
+                let code = database.code().unwrap_or_default();
+                // Both number their errors their own way: SQLite in decimal numbers whose low byte is the kind,
+                // PostgreSQL in five characters (SQLSTATE), which for the classes below never are such a number.
+                let sqlite = database
+                    .try_downcast_ref::<sqlx::sqlite::SqliteError>()
+                    .and_then(|_| code.parse::<u32>().ok())
+                    .map(|code| code & 0xff);
+                match (sqlite, &*code) {
+                    (Some(5 | 6), _) | (None, "55P03") => busy(),
+                    (Some(8), _) | (None, "25006") => Self::NotWritable(
+                        "it is read-only; check the permissions of the data folder, and whether its file system is mounted read-only"
+                            .into(),
+                    ),
+                    (Some(3), _) | (None, "42501") => {
+                        Self::NotWritable(format!("permission was denied ({database}); mend the permissions"))
+                    }
+                    (Some(10), _) | (None, "58030") => {
+                        Self::NotWritable(format!("the disk failed ({database}); see the system's log"))
+                    }
+                    (Some(13), _) | (None, "53100") => {
+                        Self::NotWritable("the disk is full; make room, and try again".into())
+                    }
+                    (Some(11 | 26), _) => Self::Damaged(database.message().to_owned()),
+                    (Some(14), _) => Self::Unavailable(
+                        "the file cannot be opened or made; check that its folder exists and may be written to".into(),
+                    ),
+                    (None, code) if code.starts_with("28") || code == "3D000" || code.starts_with("53") => {
+                        Self::Unavailable(database.message().to_owned())
+                    }
+                    (None, code) if code.starts_with("57P") => {
+                        Self::Unavailable(format!("its server ended the connection ({})", database.message()))
+                    }
+                    _ => Self::Database(error),
+                }
+            }
+            _ => Self::Database(error),
+        }
+    }
 }

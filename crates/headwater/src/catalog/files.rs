@@ -1,9 +1,14 @@
+use std::collections::HashMap;
+
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::ImageFile;
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
-use super::{Catalog, CatalogError};
+use super::engine::{Batch, values};
+use super::remove::GUESTS;
+use super::sight::private_projects;
+use super::{Catalog, CatalogError, rows};
 use crate::auth::Viewer;
 
 /// A blob and who needs it, for `verify`.
@@ -28,49 +33,160 @@ pub struct Retired {
 
 impl Catalog {
     /// The file with this digest, if the viewer may have it: it belongs to an image that the viewer may see in any
-    /// project, or did until it was retired and has not been swept since.
+    /// project, or did until that was deleted, and its grace is not over.
     pub async fn file(&self, viewer: &Viewer, digest: &Digest) -> Result<Option<ImageFile>, CatalogError> {
-        let _ = (viewer, digest);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let digest = digest.to_string();
+        let found = match private_projects(&mut tx, viewer).await? {
+            None => {
+                tx.row("SELECT b.size, b.format FROM blobs b WHERE b.digest = $1", values![digest.as_str()]).await?
+            }
+            Some(mut audiences) => {
+                audiences.insert(0, GUESTS);
+                let mut found = None;
+                for batch in Batch::of(&audiences) {
+                    let mut values = values![digest.as_str()];
+                    let list = batch.bind(&mut values);
+                    // Nobody but guests has the number 0: as a project's id it matches nothing.
+                    let sql = format!(
+                        "SELECT b.size, b.format FROM blobs b WHERE b.digest = $1 AND (EXISTS \
+                         (SELECT 1 FROM image_files f JOIN images i ON i.id = f.image_id \
+                         WHERE f.digest = b.digest AND (i.public = 1 OR i.project_id IN ({list}))) OR EXISTS \
+                         (SELECT 1 FROM retired_access a WHERE a.digest = b.digest AND a.audience IN ({list})))"
+                    );
+                    found = tx.row(sql, values).await?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                found
+            }
+        };
+        tx.commit().await?;
+        found.map(|row| rows::file(digest, row.int(0)?, row.text(1)?)).transpose()
     }
 
     /// Up to `limit` blobs that images need, by digest, after the given one.
     pub async fn blobs_in_use(&self, after: Option<Digest>, limit: usize) -> Result<Vec<BlobUse>, CatalogError> {
-        let _ = (after, limit);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let mut uses = Vec::new();
+        for row in tx
+            .rows(
+                "SELECT digest, size, format FROM blobs WHERE digest > $1 AND retired_at IS NULL ORDER BY digest LIMIT $2",
+                values![start(after), rows::limit(limit)],
+            )
+            .await?
+        {
+            uses.push(BlobUse { file: rows::file(row.text(0)?, row.int(1)?, row.text(2)?)?, images: Vec::new() });
+        }
+        let digests: Vec<String> = uses.iter().map(|one| one.file.digest.to_string()).collect();
+        let mut images: HashMap<Digest, Vec<(ProjectName, Fingerprint)>> = HashMap::new();
+        for batch in Batch::of(&digests) {
+            let mut values = values![];
+            let sql = format!(
+                "SELECT DISTINCT f.digest, p.name, i.fingerprint FROM image_files f JOIN images i ON i.id = f.image_id \
+                 JOIN projects p ON p.id = i.project_id WHERE f.digest IN ({}) ORDER BY f.digest, p.name, i.fingerprint",
+                batch.bind(&mut values)
+            );
+            for row in tx.rows(sql, values).await? {
+                let image =
+                    (rows::parse("a project's name", &row.text(1)?)?, rows::parse("a fingerprint", &row.text(2)?)?);
+                images.entry(rows::parse("a digest", &row.text(0)?)?).or_default().push(image);
+            }
+        }
+        tx.commit().await?;
+        for one in &mut uses {
+            one.images = images.remove(&one.file.digest).unwrap_or_default();
+        }
+        Ok(uses)
     }
 
-    /// Every blob that the catalog knows of (in use or retired), by digest, after the given one: what a sweep of stray bytes must spare.
+    /// Every blob that the catalog knows of (in use or retired), by digest, after the given one: what a sweep of stray
+    /// bytes must spare.
     pub async fn known_blobs(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, CatalogError> {
-        let _ = (after, limit);
-        unimplemented!()
+        let found = self
+            .engine
+            .fetch(
+                "SELECT digest FROM blobs WHERE digest > $1 ORDER BY digest LIMIT $2",
+                values![start(after), rows::limit(limit)],
+            )
+            .await?;
+        found.iter().map(|row| rows::parse("a digest", &row.text(0)?)).collect()
     }
 
     /// Blobs that were retired before that moment, oldest first.
     pub async fn retired(&self, before: Timestamp, limit: usize) -> Result<Vec<Retired>, CatalogError> {
-        let _ = (before, limit);
-        unimplemented!()
+        let found = self
+            .engine
+            .fetch(
+                "SELECT digest, size, retired_at FROM blobs WHERE retired_at < $1 ORDER BY retired_at, digest LIMIT $2",
+                values![before.unix(), rows::limit(limit)],
+            )
+            .await?;
+        let read = |row: &super::engine::Row| {
+            Ok(Retired {
+                digest: rows::parse("a digest", &row.text(0)?)?,
+                size: rows::unsigned(row.int(1)?)?,
+                retired_at: rows::time(row.int(2)?)?,
+            })
+        };
+        found.iter().map(read).collect()
     }
 
     /// Forgets a blob if it is still retired since before that moment, and calls `remove` while no publisher can come
     /// to need it (the transaction is open, the store is locked). `false` when it is needed again.
+    ///
+    /// # Errors
+    /// [`CatalogError::Remove`] when `remove` fails: the blob stays retired, and can be tried again.
     pub async fn forget_blob(
         &self,
         digest: &Digest,
         before: Timestamp,
         remove: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<bool, CatalogError> {
-        let _ = (digest, before, remove);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        let forgotten = tx
+            .execute(
+                "DELETE FROM blobs WHERE digest = $1 AND retired_at < $2",
+                values![digest.to_string(), before.unix()],
+            )
+            .await?;
+        if forgotten == 0 {
+            return Ok(false);
+        }
+        remove().map_err(CatalogError::Remove)?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Calls `remove` for a blob that the catalog does not know, while no publisher can come to need it. `false` when it is known.
+    ///
+    /// # Errors
+    /// [`CatalogError::Remove`] when `remove` fails.
     pub async fn remove_unknown_blob(
         &self,
         digest: &Digest,
         remove: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<bool, CatalogError> {
-        let _ = (digest, remove);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        if tx.row("SELECT 1 FROM blobs WHERE digest = $1", values![digest.to_string()]).await?.is_some() {
+            return Ok(false);
+        }
+        remove().map_err(CatalogError::Remove)?;
+        tx.commit().await?;
+        Ok(true)
     }
+
+    /// Ends the grace of images that were deleted before that moment: files that others still need are no longer served to
+    /// those who could see only the deleted ones. A sweep calls this once; gives how many such permissions ended.
+    pub async fn end_grace(&self, before: Timestamp) -> Result<u64, CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let ended = tx.execute("DELETE FROM retired_access WHERE ended_at < $1", values![before.unix()]).await?;
+        tx.commit().await?;
+        Ok(ended)
+    }
+}
+
+fn start(after: Option<Digest>) -> String {
+    after.map(|digest| digest.to_string()).unwrap_or_default()
 }

@@ -3,9 +3,14 @@ use std::collections::BTreeMap;
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::Image;
 use headwater_formats::names::{AliasName, ProjectName, VersionName};
+use headwater_formats::product::{Line, version_name};
 use headwater_formats::timestamp::Timestamp;
 
-use super::{Catalog, CatalogError};
+use super::engine::{Tx, Value, values};
+use super::place::{place, tidy};
+use super::rows::{self, ImageRow, to_json};
+use super::sight::{project_id, sight};
+use super::{Catalog, CatalogError, bump_revision, names};
 use crate::auth::Viewer;
 
 /// An image as the catalog holds it.
@@ -68,17 +73,40 @@ pub struct ImageEdit {
 
 impl Catalog {
     /// The image whose fingerprint begins with this prefix, among those that the viewer may see in the project.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
     pub async fn image(
         &self,
         viewer: &Viewer,
         project: &ProjectName,
         prefix: &FingerprintPrefix,
     ) -> Result<Found<StoredImage>, CatalogError> {
-        let _ = (viewer, project, prefix);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        // What begins with the prefix: from it on, and before all that comes after its last continuation.
+        let tail = format!(
+            " WHERE i.project_id = $1 AND i.fingerprint >= $2 AND i.fingerprint < $3{} ORDER BY i.fingerprint LIMIT 2",
+            sight.and_visible("i")
+        );
+        let (from, to) = (prefix.as_str().to_owned(), format!("{prefix}g"));
+        let mut found = rows::images(&mut tx, &tail, values![sight.project, from, to]).await?;
+        let found = match (found.pop(), found.pop()) {
+            (None, _) => Found::Nothing,
+            (Some(image), None) => match names::stored(&mut tx, sight, project, vec![image]).await?.pop() {
+                Some(image) => Found::One(image),
+                None => Found::Nothing,
+            },
+            (Some(_), Some(_)) => Found::Several,
+        };
+        tx.commit().await?;
+        Ok(found)
     }
 
-    /// Up to `limit` images in the order of their fingerprints, after the given one. An unknown project is [`CatalogError::NoProject`].
+    /// Up to `limit` images in the order of their fingerprints, after the given one.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
     pub async fn images(
         &self,
         viewer: &Viewer,
@@ -86,11 +114,23 @@ impl Catalog {
         after: Option<Fingerprint>,
         limit: usize,
     ) -> Result<Vec<StoredImage>, CatalogError> {
-        let _ = (viewer, project, after, limit);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let tail = format!(
+            " WHERE i.project_id = $1 AND i.fingerprint > $2{} ORDER BY i.fingerprint LIMIT $3",
+            sight.and_visible("i")
+        );
+        let after = after.map(|after| after.to_string()).unwrap_or_default();
+        let page = rows::images(&mut tx, &tail, values![sight.project, after, rows::limit(limit)]).await?;
+        let images = names::stored(&mut tx, sight, project, page).await?;
+        tx.commit().await?;
+        Ok(images)
     }
 
-    /// Changes an image; [`CatalogError::NoImage`] when it is not there.
+    /// Changes an image. An edit that changes nothing leaves the revision as it is.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoImage`].
     pub async fn edit_image(
         &self,
         project: &ProjectName,
@@ -98,25 +138,80 @@ impl Catalog {
         edit: &ImageEdit,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let _ = (project, fingerprint, edit, now);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        let project_id = project_id(&mut tx, project).await?;
+        let before = find(&mut tx, project_id, fingerprint).await?;
+        let mut image = before.image.clone();
+        edit.apply(&mut image);
+        if image == before.image {
+            return Ok(());
+        }
+        let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
+        let moved = key(&image) != key(&before.image);
+        let to = if moved { place(&mut tx, project_id, &image).await? } else { before.place.clone() };
+        tx.execute(
+            "UPDATE images SET public = $1, expires_at = $2, auto_update = $3, properties = $4, profiles = $5, \
+             product_id = $6, version = $7 WHERE id = $8",
+            values![
+                image.public,
+                image.expires_at.map(Timestamp::unix),
+                image.auto_update,
+                to_json(&image.properties)?,
+                to_json(&image.profiles)?,
+                to.as_ref().map(|(product, _)| *product),
+                to.as_ref().map(|(_, version)| version.as_str().to_owned()),
+                before.id,
+            ],
+        )
+        .await?;
+        for (product, version) in before.place.iter().chain(to.iter().filter(|_| moved)) {
+            tidy(&mut tx, *product, version).await?;
+        }
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
     }
 
-    /// Takes an image out of every listing at once. Files that no image needs any more are retired: they go on being
-    /// served to those who could see them, until a sweep finds that their grace is over. Its fixed aliases go, too.
-    pub async fn delete_image(
-        &self,
-        project: &ProjectName,
-        fingerprint: &Fingerprint,
-        now: Timestamp,
-    ) -> Result<(), CatalogError> {
-        let _ = (project, fingerprint, now);
-        unimplemented!()
-    }
-
-    /// Notes that these images were downloaded; does not change the revision.
+    /// Notes that these images were downloaded; does not change the revision. Images that are gone are passed over.
     pub async fn mark_used(&self, used: &[(ProjectName, Fingerprint)], at: Timestamp) -> Result<(), CatalogError> {
-        let _ = (used, at);
-        unimplemented!()
+        if used.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.engine.write().await?;
+        for (project, fingerprint) in used {
+            let values: Vec<Value> = values![at.unix(), project.as_str(), fingerprint.to_string()];
+            tx.execute(
+                "UPDATE images SET last_used_at = $1 WHERE project_id = (SELECT id FROM projects WHERE name = $2) \
+                 AND fingerprint = $3 AND (last_used_at IS NULL OR last_used_at < $1)",
+                values,
+            )
+            .await?;
+        }
+        tx.commit().await
     }
+}
+
+impl ImageEdit {
+    fn apply(&self, image: &mut Image) {
+        let edit = self.clone();
+        image.public = edit.public.unwrap_or(image.public);
+        image.expires_at = edit.expires_at.unwrap_or(image.expires_at);
+        image.auto_update = edit.auto_update.unwrap_or(image.auto_update);
+        image.properties = edit.properties.unwrap_or_else(|| std::mem::take(&mut image.properties));
+        image.profiles = edit.profiles.unwrap_or_else(|| std::mem::take(&mut image.profiles));
+    }
+}
+
+/// An image of a project, whoever may see it.
+pub(super) async fn find(tx: &mut Tx, project: i64, fingerprint: &Fingerprint) -> Result<ImageRow, CatalogError> {
+    look(tx, project, fingerprint).await?.ok_or_else(|| CatalogError::NoImage(fingerprint.to_string()))
+}
+
+/// The same, when it may be missing.
+pub(super) async fn look(
+    tx: &mut Tx,
+    project: i64,
+    fingerprint: &Fingerprint,
+) -> Result<Option<ImageRow>, CatalogError> {
+    let values = values![project, fingerprint.to_string()];
+    Ok(rows::images(tx, " WHERE i.project_id = $1 AND i.fingerprint = $2", values).await?.pop())
 }

@@ -12,20 +12,32 @@
 //! ```
 //!
 //! One file per noun. SQL is written here and nowhere else, once for both engines; what differs between SQLite and
-//! PostgreSQL stands in `engine.rs`. This room knows nothing of HTTP, of files on disk, or of how bytes are kept.
+//! PostgreSQL stands in `engine.rs` and `open.rs`. This room knows nothing of HTTP, of files on disk, or of how bytes are kept.
 
 mod aliases;
 mod commit;
+mod engine;
 mod error;
 mod files;
 mod images;
+mod names;
+mod open;
+mod place;
+#[cfg(test)]
+mod plans;
 mod products;
 mod projects;
+mod remove;
+mod rows;
 mod settings;
+mod sight;
+mod version;
 
 use std::path::PathBuf;
 
 use headwater_formats::timestamp::Timestamp;
+
+use engine::{Engine, Tx, values};
 
 pub use aliases::{Alias, AliasTarget, Resolved, Wanted};
 pub use commit::{Committed, NewImage};
@@ -54,26 +66,41 @@ pub struct Revision {
 
 /// The catalog: a handle that can be cloned and shared.
 #[derive(Debug, Clone)]
-pub struct Catalog {}
+pub struct Catalog {
+    engine: Engine,
+}
 
 impl Catalog {
-    /// Opens the catalog and brings its schema up to this program's.
+    /// Opens the catalog and brings its schema up to this program's. A SQLite file that cannot be written to is opened
+    /// for reading: what writes then says [`CatalogError::NotWritable`].
     ///
     /// # Errors
     /// [`CatalogError::Newer`] when a newer program has already changed the schema; others when the database cannot
     /// be reached, read or written.
     pub async fn open(location: &Location) -> Result<Self, CatalogError> {
-        let _ = location;
-        unimplemented!()
+        Ok(Self { engine: open::open(location).await? })
     }
 
     /// Ends all connections; on SQLite the write-ahead log is folded in.
     pub async fn close(&self) {
-        unimplemented!()
+        self.engine.close().await;
     }
 
     /// The current revision. Cheap: asked for once per request.
     pub async fn revision(&self) -> Result<Revision, CatalogError> {
-        unimplemented!()
+        let rows = self.engine.fetch("SELECT number, changed_at FROM revision WHERE id = 1", values![]).await?;
+        let row = rows.first().ok_or_else(|| CatalogError::Corrupt("the revision is missing".into()))?;
+        Ok(Revision { number: row.int(0)?, changed_at: rows::time(row.int(1)?)? })
     }
+}
+
+/// Notes a change that readers could see. Its time never goes back, even when the clock does.
+async fn bump_revision(tx: &mut Tx, now: Timestamp) -> Result<(), CatalogError> {
+    tx.execute(
+        "UPDATE revision SET number = number + 1, changed_at = CASE WHEN changed_at > $1 THEN changed_at ELSE $1 END \
+         WHERE id = 1",
+        values![now.unix()],
+    )
+    .await?;
+    Ok(())
 }

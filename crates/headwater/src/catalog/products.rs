@@ -1,13 +1,36 @@
-use headwater_formats::names::ProjectName;
-use headwater_formats::product::Product;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Catalog, CatalogError};
+use headwater_formats::alias::split_arch;
+use headwater_formats::arch::Architecture;
+use headwater_formats::names::ProjectName;
+use headwater_formats::product::{Line, Product, Version};
+use serde_json::Value as Json;
+
+use super::engine::{Batch, Tx, values};
+use super::names::{Following, fixed, following};
+use super::rows::{self, ImageRow, from_json};
+use super::sight::{Sight, sight};
+use super::{Catalog, CatalogError, ImageAlias};
 use crate::auth::Viewer;
+
+/// A product's own row.
+struct ProductRow {
+    id: i64,
+    key: String,
+    line: Line,
+    extra: BTreeMap<String, Json>,
+}
 
 impl Catalog {
     /// Up to `limit` products in the byte order of their keys, after the given one, with all the versions and images
     /// that the viewer may see (versions in ascending byte order of their names) and the product's alias names: generated
     /// ones, hand-made ones that follow it, and fixed ones of images of its newest version. Products without a visible image are left out.
+    ///
+    /// What is said of the product (its line's spelling, title, code name, version) are the properties of its newest visible image.
+    /// Names are without the product's architecture at their end, because clients add it.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
     pub async fn products(
         &self,
         viewer: &Viewer,
@@ -15,7 +38,141 @@ impl Catalog {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Product>, CatalogError> {
-        let _ = (viewer, project, after, limit);
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let page = page(&mut tx, sight, after.unwrap_or_default(), limit).await?;
+        let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
+        let mut images = visible_images(&mut tx, sight, &ids).await?;
+        let mut extras = version_extras(&mut tx, &ids).await?;
+        let mut following = following(&mut tx, sight, &ids).await?;
+        let newest: Vec<i64> = images.values().flat_map(|images| of_newest_version(images)).map(|row| row.id).collect();
+        let mut fixed = fixed(&mut tx, &newest).await?;
+        tx.commit().await?;
+        Ok(page
+            .into_iter()
+            .map(|row| {
+                let images = images.remove(&row.id).unwrap_or_default();
+                let fixed =
+                    of_newest_version(&images).iter().filter_map(|image| fixed.remove(&image.id)).flatten().collect();
+                let names = names(following.remove(&row.id).unwrap_or_default(), fixed, row.line.architecture);
+                assemble(row, images, names, &mut extras)
+            })
+            .collect())
     }
+}
+
+async fn page(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Vec<ProductRow>, CatalogError> {
+    let sql = format!(
+        "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p \
+         WHERE p.project_id = $1 AND p.key > $2 \
+         AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{}) ORDER BY p.key LIMIT $3",
+        sight.and_visible("i")
+    );
+    let read = |row: &super::engine::Row| {
+        Ok(ProductRow {
+            id: row.int(0)?,
+            key: row.text(1)?,
+            line: Line {
+                os: row.text(2)?,
+                release: row.text(3)?,
+                variant: row.text(4)?,
+                architecture: rows::parse("an architecture", &row.text(5)?)?,
+            },
+            extra: from_json(&row.text(6)?)?,
+        })
+    };
+    tx.rows(sql, values![sight.project, after, rows::limit(limit)]).await?.iter().map(read).collect()
+}
+
+/// The visible images of these products, each product's from the oldest to the newest.
+async fn visible_images(
+    tx: &mut Tx,
+    sight: Sight,
+    products: &[i64],
+) -> Result<HashMap<i64, Vec<ImageRow>>, CatalogError> {
+    let mut found: HashMap<i64, Vec<ImageRow>> = HashMap::new();
+    for batch in Batch::of(products) {
+        let mut values = values![];
+        let tail = format!(" WHERE i.product_id IN ({}){}", batch.bind(&mut values), sight.and_visible("i"));
+        for row in rows::images(tx, &tail, values).await? {
+            if let Some((product, _)) = &row.place {
+                found.entry(*product).or_default().push(row);
+            }
+        }
+    }
+    for images in found.values_mut() {
+        images.sort_by_cached_key(ImageRow::age);
+    }
+    Ok(found)
+}
+
+/// Those of a product's images, oldest first, that are in the version of the last one.
+fn of_newest_version(images: &[ImageRow]) -> &[ImageRow] {
+    let version = images.last().and_then(|row| row.place.as_ref());
+    let first = images.iter().position(|row| row.place.as_ref() == version).unwrap_or(images.len());
+    &images[first..]
+}
+
+async fn version_extras(
+    tx: &mut Tx,
+    products: &[i64],
+) -> Result<HashMap<(i64, String), BTreeMap<String, Json>>, CatalogError> {
+    let mut found = HashMap::new();
+    for batch in Batch::of(products) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        let sql =
+            format!("SELECT product_id, name, extra FROM versions WHERE product_id IN ({list}) AND extra <> '{{}}'");
+        for row in tx.rows(sql, values).await? {
+            found.insert((row.int(0)?, row.text(1)?), from_json(&row.text(2)?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The names of a product: generated ones, following ones, fixed ones, none twice.
+fn names(following: Vec<Following>, fixed: Vec<ImageAlias>, architecture: Architecture) -> Vec<String> {
+    let fixed: BTreeSet<String> = fixed.into_iter().map(|alias| alias.name.as_str().to_owned()).collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in following.into_iter().map(|name| name.name).chain(fixed) {
+        let name = match split_arch(&name) {
+            (base, Some(found)) if found == architecture => base.to_owned(),
+            _ => name,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn assemble(
+    row: ProductRow,
+    images: Vec<ImageRow>,
+    aliases: Vec<String>,
+    extras: &mut HashMap<(i64, String), BTreeMap<String, Json>>,
+) -> Product {
+    let newest = images.last().map(|row| &row.image);
+    let property = |key: &str| newest.and_then(|image| image.property(key)).map(str::to_owned);
+    let mut product = Product {
+        release_title: property("release_title"),
+        release_codename: property("release_codename"),
+        version: property("version"),
+        line: newest.and_then(Line::of_image).unwrap_or(row.line),
+        key: row.key,
+        aliases,
+        extra: row.extra,
+        versions: Vec::new(),
+    };
+    for image in images {
+        let Some((_, name)) = image.place else { continue };
+        match product.versions.last_mut() {
+            Some(version) if version.name == name => version.images.push(image.image),
+            _ => {
+                let extra = extras.remove(&(row.id, name.as_str().to_owned())).unwrap_or_default();
+                product.versions.push(Version { name, extra, images: vec![image.image] });
+            }
+        }
+    }
+    product
 }

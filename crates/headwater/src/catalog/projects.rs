@@ -1,7 +1,9 @@
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
-use super::{Catalog, CatalogError};
+use super::engine::{Batch, Row, Tx, values};
+use super::sight::{private_projects, project_id};
+use super::{Catalog, CatalogError, bump_revision, rows};
 use crate::auth::Viewer;
 
 /// A project: a namespace with its own images and aliases.
@@ -11,39 +13,119 @@ pub struct Project {
     pub name: ProjectName,
     /// Free text.
     pub description: String,
-    /// When it was made.
+    /// When it was made; `default` says 1970.
     pub created_at: Timestamp,
     /// How many images the viewer sees in it.
     pub images: u64,
 }
 
+/// A project and the number of all its images.
+const WHOLE: &str = "SELECT p.name, p.description, p.created_at, \
+     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id) FROM projects p";
+
+/// A project and the number of its public images.
+const PUBLIC: &str = "SELECT p.name, p.description, p.created_at, \
+     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id AND i.public = 1) FROM projects p";
+
+/// What makes a project known to everybody.
+const KNOWN: &str =
+    "(p.name = 'default' OR EXISTS (SELECT 1 FROM images i WHERE i.project_id = p.id AND i.public = 1))";
+
 impl Catalog {
     /// The projects in which the viewer may see something: `default`, those with a public image, those granted; by name.
     pub async fn projects(&self, viewer: &Viewer) -> Result<Vec<Project>, CatalogError> {
-        let _ = viewer;
-        unimplemented!()
+        let mut tx = self.engine.read().await?;
+        let mut projects = Vec::new();
+        match private_projects(&mut tx, viewer).await? {
+            None => projects.extend(list(&mut tx, WHOLE.to_owned(), values![]).await?),
+            Some(granted) => {
+                for batch in Batch::of(&granted) {
+                    let mut values = values![];
+                    let ids = batch.bind(&mut values);
+                    projects.extend(list(&mut tx, format!("{WHOLE} WHERE p.id IN ({ids})"), values).await?);
+                }
+                let public = list(&mut tx, format!("{PUBLIC} WHERE {KNOWN}"), values![]).await?;
+                projects.extend(public.into_iter().filter(|project| !viewer.sees_private_in(&project.name)));
+            }
+        }
+        tx.commit().await?;
+        projects.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(projects)
     }
 
     /// One of those.
     pub async fn project(&self, viewer: &Viewer, name: &ProjectName) -> Result<Option<Project>, CatalogError> {
-        let _ = (viewer, name);
-        unimplemented!()
+        let sql = if viewer.sees_private_in(name) {
+            format!("{WHOLE} WHERE p.name = $1")
+        } else {
+            format!("{PUBLIC} WHERE p.name = $1 AND {KNOWN}")
+        };
+        let found = self.engine.fetch(sql, values![name.as_str()]).await?;
+        found.first().map(read).transpose()
     }
 
     /// Makes a project.
+    ///
+    /// # Errors
+    /// [`CatalogError::ProjectExists`].
     pub async fn create_project(
         &self,
         name: &ProjectName,
         description: &str,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let _ = (name, description, now);
-        unimplemented!()
+        let mut tx = self.engine.write().await?;
+        let made = tx
+            .execute(
+                "INSERT INTO projects (name, description, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+                values![name.as_str(), description, now.unix()],
+            )
+            .await?;
+        if made == 0 {
+            return Err(CatalogError::ProjectExists(name.clone()));
+        }
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
     }
 
-    /// Removes a project without images and aliases; `default` stays.
+    /// Removes a project without images and aliases; `default` stays. Files of images that were deleted from it are no
+    /// longer served to those who could see it by a grant.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::ProjectInUse`].
     pub async fn delete_project(&self, name: &ProjectName, now: Timestamp) -> Result<(), CatalogError> {
-        let _ = (name, now);
-        unimplemented!()
+        if name.is_default() {
+            return Err(CatalogError::ProjectInUse(
+                "the project \"default\" cannot be deleted; every catalog has it".into(),
+            ));
+        }
+        let mut tx = self.engine.write().await?;
+        let id = project_id(&mut tx, name).await?;
+        let in_use = [
+            ("images", "image", tx.row("SELECT 1 FROM images WHERE project_id = $1 LIMIT 1", values![id]).await?),
+            ("aliases", "alias", tx.row("SELECT 1 FROM aliases WHERE project_id = $1 LIMIT 1", values![id]).await?),
+        ];
+        if let Some((what, command, _)) = in_use.iter().find(|(_, _, found)| found.is_some()) {
+            return Err(CatalogError::ProjectInUse(format!(
+                "the project \"{name}\" still has {what}; delete them first (`headwater {command} list` shows them)"
+            )));
+        }
+        tx.execute("DELETE FROM retired_access WHERE audience = $1", values![id]).await?;
+        tx.execute("DELETE FROM projects WHERE id = $1", values![id]).await?;
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
     }
+}
+
+async fn list(tx: &mut Tx, sql: String, values: Vec<super::engine::Value>) -> Result<Vec<Project>, CatalogError> {
+    tx.rows(sql, values).await?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Project, CatalogError> {
+    Ok(Project {
+        name: rows::parse("a project's name", &row.text(0)?)?,
+        description: row.text(1)?,
+        created_at: rows::time(row.int(2)?)?,
+        images: rows::unsigned(row.int(3)?)?,
+    })
 }

@@ -1,0 +1,311 @@
+//! The two databases, made to look like one: connections, transactions, parameters, rows.
+//!
+//! Every statement of this room is one text for both engines: `$1` parameters, `ON CONFLICT`, `RETURNING`, row values.
+//! What differs stands here and in `open.rs`:
+//!
+//! | | SQLite | PostgreSQL |
+//! | --- | --- | --- |
+//! | a write | one connection, `BEGIN IMMEDIATE`: one writer among all processes, who waits up to [`PATIENCE`] | `READ COMMITTED` behind a transaction-wide advisory lock: one writer among all servers, who waits up to [`PATIENCE`] |
+//! | a read of several statements | a deferred transaction on the write-ahead log: one snapshot | `REPEATABLE READ READ ONLY`: one snapshot |
+//! | durable on commit | `synchronous = FULL` | `synchronous_commit = on` |
+//!
+//! The lock of a write is also the lock of the store: a publisher's `ensure` and a sweep's `remove` run under it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, SqlSafeStr as _, Sqlite, Transaction};
+
+use super::CatalogError;
+
+/// How long a writer waits for its turn.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The advisory lock that every writer takes on PostgreSQL: "headwate" in ASCII.
+const WRITER: i64 = 0x6865_6164_7761_7465;
+
+/// A statement. Composed ones are put together from pieces that are written in this room, never from what is asked.
+pub(super) type Sql = Cow<'static, str>;
+
+/// A parameter.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// A number, a time, a truth value.
+    Int(Option<i64>),
+    /// Anything else.
+    Text(Option<String>),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(Some(value))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(value: Option<i64>) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Int(Some(i64::from(value)))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(Some(value))
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(value: Option<String>) -> Self {
+        Self::Text(value)
+    }
+}
+
+/// The parameters of a statement, from anything that becomes a [`Value`].
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::catalog::engine::Value::from($value)),*] };
+}
+pub(super) use values;
+
+/// A query of either engine with its parameters bound.
+macro_rules! bound {
+    ($sql:expr, $values:expr) => {{
+        let mut query = sqlx::query(AssertSqlSafe($sql).into_sql_str());
+        for value in $values {
+            query = match value {
+                Value::Int(value) => query.bind(value),
+                Value::Text(value) => query.bind(value),
+            };
+        }
+        query
+    }};
+}
+
+/// One row of an answer. Columns are asked for by their place.
+#[derive(Debug)]
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// A number.
+    pub(super) fn int(&self, column: usize) -> Result<i64, CatalogError> {
+        self.opt_int(column)?.ok_or_else(|| missing(column))
+    }
+
+    /// A number that may be missing.
+    pub(super) fn opt_int(&self, column: usize) -> Result<Option<i64>, CatalogError> {
+        let value = match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        };
+        value.map_err(CatalogError::from)
+    }
+
+    /// A truth value, stored as a number.
+    pub(super) fn truth(&self, column: usize) -> Result<bool, CatalogError> {
+        Ok(self.int(column)? != 0)
+    }
+
+    /// A text.
+    pub(super) fn text(&self, column: usize) -> Result<String, CatalogError> {
+        self.opt_text(column)?.ok_or_else(|| missing(column))
+    }
+
+    /// A text that may be missing.
+    pub(super) fn opt_text(&self, column: usize) -> Result<Option<String>, CatalogError> {
+        let value = match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        };
+        value.map_err(CatalogError::from)
+    }
+}
+
+fn missing(column: usize) -> CatalogError {
+    CatalogError::Corrupt(format!("a value is missing in column {column} of an answer"))
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub(super) enum Engine {
+    Sqlite {
+        read: SqlitePool,
+        /// One connection; `Err` says why there can be none.
+        write: Result<SqlitePool, String>,
+    },
+    Postgres(PgPool),
+}
+
+impl Engine {
+    /// Begins a read: all its statements see the same moment.
+    pub(super) async fn read(&self) -> Result<Tx, CatalogError> {
+        Ok(match self {
+            Self::Sqlite { read, .. } => Tx::Sqlite(read.begin_with("BEGIN").await?),
+            Self::Postgres(pool) => {
+                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
+        })
+    }
+
+    /// Begins a write, as soon as no other writer is at work: see the table above.
+    pub(super) async fn write(&self) -> Result<Tx, CatalogError> {
+        match self {
+            Self::Sqlite { write: Err(why), .. } => Err(CatalogError::NotWritable(why.clone())),
+            Self::Sqlite { write: Ok(pool), .. } => Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+            Self::Postgres(pool) => {
+                let mut tx = Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?);
+                // Its own statement: the next one sees what the writer before committed.
+                tx.execute("SELECT pg_advisory_xact_lock($1)", values![WRITER]).await?;
+                Ok(tx)
+            }
+        }
+    }
+
+    /// One statement that reads, outside of any transaction.
+    pub(super) async fn fetch(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
+        match self {
+            Self::Sqlite { read, .. } => {
+                let mut connection = read.acquire().await?;
+                sqlite_rows(&mut connection, sql.into(), values).await
+            }
+            Self::Postgres(pool) => {
+                let mut connection = pool.acquire().await?;
+                postgres_rows(&mut connection, sql.into(), values).await
+            }
+        }
+    }
+
+    /// Ends all connections.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                if let Ok(write) = write {
+                    write.close().await;
+                }
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// A transaction. Dropped without [`Tx::commit`], it changes nothing.
+pub(super) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    /// The rows that a statement gives.
+    pub(super) async fn rows(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
+        match self {
+            Self::Sqlite(tx) => sqlite_rows(tx, sql.into(), values).await,
+            Self::Postgres(tx) => postgres_rows(tx, sql.into(), values).await,
+        }
+    }
+
+    /// The first of them.
+    pub(super) async fn row(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Option<Row>, CatalogError> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// How many rows a statement changed.
+    pub(super) async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, CatalogError> {
+        let sql = sql.into();
+        check(&values)?;
+        Ok(match self {
+            Self::Sqlite(tx) => {
+                #[cfg(test)]
+                super::plans::note(tx, &sql).await;
+                bound!(sql, values).execute(&mut **tx).await?.rows_affected()
+            }
+            Self::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    /// Runs a migration: several statements without parameters.
+    pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), CatalogError> {
+        match self {
+            Self::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
+            Self::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
+        }
+        Ok(())
+    }
+
+    /// Keeps what was done; ends a read.
+    pub(super) async fn commit(self) -> Result<(), CatalogError> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+async fn sqlite_rows(
+    connection: &mut sqlx::SqliteConnection,
+    sql: Sql,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, CatalogError> {
+    check(&values)?;
+    #[cfg(test)]
+    super::plans::note(connection, &sql).await;
+    Ok(bound!(sql, values).fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect())
+}
+
+async fn postgres_rows(
+    connection: &mut sqlx::PgConnection,
+    sql: Sql,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, CatalogError> {
+    check(&values)?;
+    Ok(bound!(sql, values).fetch_all(connection).await?.into_iter().map(Row::Postgres).collect())
+}
+
+/// PostgreSQL cannot hold a NUL in a text; so that both engines agree, neither does.
+fn check(values: &[Value]) -> Result<(), CatalogError> {
+    match values.iter().any(|value| matches!(value, Value::Text(Some(text)) if text.contains('\0'))) {
+        true => Err(CatalogError::Text),
+        false => Ok(()),
+    }
+}
+
+/// A list of ids or names as parameters of an `IN (…)`.
+///
+/// Lists are handed on in pieces of at most [`Batch::LIMIT`], and filled up to one of a few lengths by repeating the last one, so that
+/// the engines see few different statements and can keep their plans.
+pub(super) struct Batch<'a, T>(&'a [T]);
+
+impl<'a, T: Clone + Into<Value>> Batch<'a, T> {
+    const LENGTHS: [usize; 4] = [1, 8, 64, Self::LIMIT];
+    const LIMIT: usize = 512;
+
+    /// The pieces of a list, which may be empty.
+    pub(super) fn of(list: &'a [T]) -> impl Iterator<Item = Self> {
+        list.chunks(Self::LIMIT).map(Self)
+    }
+
+    /// `$first, $second, …` with the parameters from that number on; the values are added to `values`.
+    pub(super) fn bind(&self, values: &mut Vec<Value>) -> String {
+        let length = Self::LENGTHS.into_iter().find(|length| *length >= self.0.len()).unwrap_or(self.0.len());
+        let first = values.len() + 1;
+        let filler = self.0.last().into_iter().cycle();
+        values.extend(self.0.iter().chain(filler).take(length).cloned().map(Into::into));
+        (first..first + length).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+    }
+}

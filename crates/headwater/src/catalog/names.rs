@@ -1,0 +1,220 @@
+//! The names that images have: fixed ones, those that follow their product by hand, and generated ones.
+//!
+//! Generated names come from the properties of a product's newest image. A guest must not learn them from a private
+//! image, so each product has two sets: of its newest image, and of its newest public image.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use headwater_formats::alias;
+use headwater_formats::image::{Image, ImageType};
+use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::product::Line;
+
+use super::engine::{Batch, Tx, values};
+use super::rows::{self, ImageRow};
+use super::sight::Sight;
+use super::{CatalogError, ImageAlias, Placement, StoredImage};
+
+/// The names that this image gives its product.
+pub(super) fn generated(image: &Image) -> Vec<String> {
+    match Line::of_image(image) {
+        Some(line) => alias::generated(&line, image.property("version"), image.property("release_codename")),
+        None => Vec::new(),
+    }
+}
+
+/// The newest visible image of a product and type.
+pub(super) async fn newest(
+    tx: &mut Tx,
+    product: i64,
+    image_type: ImageType,
+    sight: Sight,
+) -> Result<Option<ImageRow>, CatalogError> {
+    let tail = format!(
+        " WHERE i.product_id = $1 AND i.image_type = $2{} \
+         ORDER BY i.version DESC, i.preference DESC, i.fingerprint DESC LIMIT 1",
+        sight.and_visible("i")
+    );
+    Ok(rows::images(tx, &tail, values![product, image_type.as_str()]).await?.pop())
+}
+
+/// Writes the generated names of a product anew, if they are others than before.
+pub(super) async fn refresh(tx: &mut Tx, product: i64) -> Result<(), CatalogError> {
+    let Some(row) = tx.row("SELECT project_id FROM products WHERE id = $1", values![product]).await? else {
+        return Ok(());
+    };
+    let project = row.int(0)?;
+    for private in [true, false] {
+        let sight = Sight { project, private };
+        let container = newest(tx, product, ImageType::Container, sight).await?;
+        let machine = newest(tx, product, ImageType::VirtualMachine, sight).await?;
+        let newest = container.into_iter().chain(machine).max_by_key(ImageRow::age);
+        let wanted = newest.map(|row| generated(&row.image)).unwrap_or_default();
+        let found = tx
+            .rows(
+                "SELECT name FROM product_names WHERE product_id = $1 AND public = $2 ORDER BY position",
+                values![product, sight.names()],
+            )
+            .await?;
+        let found = found.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+        if found == wanted {
+            continue;
+        }
+        tx.execute("DELETE FROM product_names WHERE product_id = $1 AND public = $2", values![product, sight.names()])
+            .await?;
+        for (position, name) in wanted.into_iter().enumerate() {
+            tx.execute(
+                "INSERT INTO product_names (project_id, product_id, public, position, name) VALUES ($1, $2, $3, $4, $5)",
+                values![project, product, sight.names(), rows::limit(position), name],
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The condition that a hand-made alias `a` leads to something visible.
+pub(super) fn leads_somewhere(sight: Sight) -> String {
+    let visible = sight.and_visible("s");
+    format!(
+        "(EXISTS (SELECT 1 FROM images s WHERE s.id = a.image_id{visible}) OR EXISTS (SELECT 1 FROM products sp \
+         JOIN images s ON s.product_id = sp.id WHERE sp.project_id = a.project_id AND sp.os = a.os \
+         AND sp.release = a.release AND sp.variant = a.variant{visible}))"
+    )
+}
+
+/// A name that leads to a product's newest image.
+pub(super) struct Following {
+    pub(super) name: String,
+    pub(super) description: String,
+}
+
+/// The names that follow these products: generated ones in their order, then hand-made ones by name. A
+/// generated name is left out where a visible hand-made alias has it: that one wins, and may lead elsewhere.
+pub(super) async fn following(
+    tx: &mut Tx,
+    sight: Sight,
+    products: &[i64],
+) -> Result<HashMap<i64, Vec<Following>>, CatalogError> {
+    let mut found: HashMap<i64, Vec<Following>> = HashMap::new();
+    for batch in Batch::of(products) {
+        let mut values = values![sight.names()];
+        let sql = format!(
+            "SELECT n.product_id, n.name FROM product_names n WHERE n.product_id IN ({}) AND n.public = $1 \
+             AND NOT EXISTS (SELECT 1 FROM aliases a WHERE a.project_id = n.project_id AND a.name = n.name AND {}) \
+             ORDER BY n.product_id, n.position",
+            batch.bind(&mut values),
+            leads_somewhere(sight)
+        );
+        for row in tx.rows(sql, values).await? {
+            let name = Following { name: row.text(1)?, description: String::new() };
+            found.entry(row.int(0)?).or_default().push(name);
+        }
+        let mut values = values![];
+        let sql = format!(
+            "SELECT p.id, a.name, a.description FROM products p JOIN aliases a ON a.project_id = p.project_id \
+             AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
+             WHERE p.id IN ({}) ORDER BY p.id, a.name",
+            batch.bind(&mut values)
+        );
+        for row in tx.rows(sql, values).await? {
+            let name = Following { name: row.text(1)?, description: row.text(2)? };
+            found.entry(row.int(0)?).or_default().push(name);
+        }
+    }
+    Ok(found)
+}
+
+/// The fixed aliases of these images, by name.
+pub(super) async fn fixed(tx: &mut Tx, images: &[i64]) -> Result<HashMap<i64, Vec<ImageAlias>>, CatalogError> {
+    let mut found: HashMap<i64, Vec<ImageAlias>> = HashMap::new();
+    for batch in Batch::of(images) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        let sql = format!(
+            "SELECT image_id, name, description FROM aliases WHERE image_id IN ({list}) ORDER BY image_id, name"
+        );
+        for row in tx.rows(sql, values).await? {
+            let alias = ImageAlias { name: rows::parse("an alias", &row.text(1)?)?, description: row.text(2)? };
+            found.entry(row.int(0)?).or_default().push(alias);
+        }
+    }
+    Ok(found)
+}
+
+/// Adds names, product and version to a page of images, in a handful of statements for all of them.
+pub(super) async fn stored(
+    tx: &mut Tx,
+    sight: Sight,
+    project: &ProjectName,
+    page: Vec<ImageRow>,
+) -> Result<Vec<StoredImage>, CatalogError> {
+    let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
+    let newest = newest_among(tx, sight, &ids).await?;
+    let place = |row: &ImageRow| row.place.as_ref().map(|(product, _)| *product);
+    let products: Vec<i64> = page.iter().filter_map(place).collect::<BTreeSet<_>>().into_iter().collect();
+    let led: Vec<i64> = page
+        .iter()
+        .filter(|row| newest.contains(&row.id))
+        .filter_map(place)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let keys = keys(tx, &products).await?;
+    let mut fixed = fixed(tx, &ids).await?;
+    let following = following(tx, sight, &led).await?;
+    page.into_iter()
+        .map(|row| {
+            let mut names: BTreeMap<AliasName, String> =
+                fixed.remove(&row.id).into_iter().flatten().map(|alias| (alias.name, alias.description)).collect();
+            if let Some(follow) = place(&row).filter(|_| newest.contains(&row.id)).and_then(|id| following.get(&id)) {
+                for name in follow {
+                    names.insert(rows::parse("an alias", &name.name)?, name.description.clone());
+                }
+            }
+            let placement = match row.place {
+                Some((product, version)) => Some(Placement {
+                    product: keys
+                        .get(&product)
+                        .cloned()
+                        .ok_or_else(|| CatalogError::Corrupt("an image's product is missing".into()))?,
+                    version,
+                }),
+                None => None,
+            };
+            let aliases = names.into_iter().map(|(name, description)| ImageAlias { name, description }).collect();
+            Ok(StoredImage { project: project.clone(), image: row.image, aliases, placement })
+        })
+        .collect()
+}
+
+/// Those of these images that are the newest visible ones of their product and type.
+async fn newest_among(tx: &mut Tx, sight: Sight, images: &[i64]) -> Result<BTreeSet<i64>, CatalogError> {
+    let mut newest = BTreeSet::new();
+    for batch in Batch::of(images) {
+        let mut values = values![];
+        let sql = format!(
+            "SELECT i.id FROM images i WHERE i.id IN ({}) AND i.product_id IS NOT NULL AND NOT EXISTS \
+             (SELECT 1 FROM images n WHERE n.product_id = i.product_id AND n.image_type = i.image_type \
+             AND (n.version, n.preference, n.fingerprint) > (i.version, i.preference, i.fingerprint){})",
+            batch.bind(&mut values),
+            sight.and_visible("n")
+        );
+        for row in tx.rows(sql, values).await? {
+            newest.insert(row.int(0)?);
+        }
+    }
+    Ok(newest)
+}
+
+async fn keys(tx: &mut Tx, products: &[i64]) -> Result<HashMap<i64, String>, CatalogError> {
+    let mut keys = HashMap::new();
+    for batch in Batch::of(products) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        for row in tx.rows(format!("SELECT id, key FROM products WHERE id IN ({list})"), values).await? {
+            keys.insert(row.int(0)?, row.text(1)?);
+        }
+    }
+    Ok(keys)
+}

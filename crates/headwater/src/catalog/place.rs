@@ -1,0 +1,94 @@
+//! Where an image stands in the streams: its product, its version, and what goes when the last image leaves them.
+
+use std::collections::BTreeSet;
+
+use headwater_formats::image::Image;
+use headwater_formats::names::VersionName;
+use headwater_formats::product::{Line, version_name};
+use headwater_formats::simplestreams::{Slot, slot};
+
+use super::engine::{Tx, values};
+use super::version::bump;
+use super::{CatalogError, names, rows};
+
+/// Finds or makes the product and version of an image that is not in that version yet.
+pub(super) async fn place(
+    tx: &mut Tx,
+    project: i64,
+    image: &Image,
+) -> Result<Option<(i64, VersionName)>, CatalogError> {
+    let Some(line) = Line::of_image(image) else { return Ok(None) };
+    let product = tx
+        .row(
+            "INSERT INTO products (project_id, key, os, release, variant, architecture) \
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (project_id, key) DO UPDATE SET key = excluded.key RETURNING id",
+            values![
+                project,
+                line.key(),
+                line.os.to_lowercase(),
+                line.release.to_lowercase(),
+                line.variant.to_lowercase(),
+                line.architecture.name(),
+            ],
+        )
+        .await?
+        .ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?
+        .int(0)?;
+    let version = free_version(tx, product, image).await?;
+    tx.execute(
+        "INSERT INTO versions (product_id, name) VALUES ($1, $2) ON CONFLICT (product_id, name) DO NOTHING",
+        values![product, version.as_str()],
+    )
+    .await?;
+    Ok(Some((product, version)))
+}
+
+/// The image's version name, or the first one after it in which nothing conflicts with the image.
+async fn free_version(tx: &mut Tx, product: i64, image: &Image) -> Result<VersionName, CatalogError> {
+    let wanted = version_name(image);
+    let Some(own) = slot(image) else { return Ok(wanted) };
+    // Most often the name is free, and one look at an index tells; only otherwise all that comes after it is of interest.
+    if !taken(tx, product, "=", &wanted, image, own).await?.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let taken = taken(tx, product, ">=", &wanted, image, own).await?;
+    let mut name = wanted;
+    while taken.contains(&name) {
+        name = bump(&name);
+    }
+    Ok(name)
+}
+
+/// The versions at (`=`) or from (`>=`) a name on in which another image conflicts with this one.
+async fn taken(
+    tx: &mut Tx,
+    product: i64,
+    operator: &'static str,
+    name: &VersionName,
+    image: &Image,
+    own: Slot,
+) -> Result<BTreeSet<VersionName>, CatalogError> {
+    let tail = format!(" WHERE i.product_id = $1 AND i.version {operator} $2 AND i.fingerprint <> $3");
+    let values = values![product, name.as_str(), image.fingerprint.to_string()];
+    let others = rows::images(tx, &tail, values).await?;
+    let conflicting = others.into_iter().filter(|row| slot(&row.image).is_some_and(|slot| slot.conflicts(own)));
+    Ok(conflicting.filter_map(|row| row.place.map(|(_, version)| version)).collect())
+}
+
+/// Removes a version and a product if the last image has left them, and brings the product's names up to its newest image.
+pub(super) async fn tidy(tx: &mut Tx, product: i64, version: &VersionName) -> Result<(), CatalogError> {
+    tx.execute(
+        "DELETE FROM versions WHERE product_id = $1 AND name = $2 \
+         AND NOT EXISTS (SELECT 1 FROM images i WHERE i.product_id = $1 AND i.version = $2)",
+        values![product, version.as_str()],
+    )
+    .await?;
+    let gone = tx
+        .execute(
+            "DELETE FROM products WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.product_id = $1)",
+            values![product],
+        )
+        .await?;
+    if gone == 0 { names::refresh(tx, product).await } else { Ok(()) }
+}

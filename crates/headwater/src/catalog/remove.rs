@@ -1,0 +1,53 @@
+use headwater_formats::digest::Fingerprint;
+use headwater_formats::names::ProjectName;
+use headwater_formats::timestamp::Timestamp;
+
+use super::engine::values;
+use super::images::find;
+use super::place::tidy;
+use super::sight::project_id;
+use super::{Catalog, CatalogError, bump_revision};
+
+/// Stands for everybody in `retired_access.audience`, where else is a project's id.
+pub(super) const GUESTS: i64 = 0;
+
+impl Catalog {
+    /// Takes an image out of every listing at once. Files that no image needs any more are retired: they go on being
+    /// served to those who could see them, until a sweep finds that their grace is over. Its fixed aliases go, too.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoImage`].
+    pub async fn delete_image(
+        &self,
+        project: &ProjectName,
+        fingerprint: &Fingerprint,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let project = project_id(&mut tx, project).await?;
+        let row = find(&mut tx, project, fingerprint).await?;
+        tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
+        let audience = if row.image.public { GUESTS } else { project };
+        for (_, file) in row.image.files.iter() {
+            let digest = file.digest.to_string();
+            tx.execute(
+                "INSERT INTO retired_access (digest, audience, ended_at) VALUES ($1, $2, $3) \
+                 ON CONFLICT (digest, audience) DO UPDATE SET ended_at = excluded.ended_at \
+                 WHERE excluded.ended_at > retired_access.ended_at",
+                values![digest.as_str(), audience, now.unix()],
+            )
+            .await?;
+            tx.execute(
+                "UPDATE blobs SET retired_at = $1 WHERE digest = $2 \
+                 AND NOT EXISTS (SELECT 1 FROM image_files f WHERE f.digest = $2)",
+                values![now.unix(), digest],
+            )
+            .await?;
+        }
+        if let Some((product, version)) = &row.place {
+            tidy(&mut tx, *product, version).await?;
+        }
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
+    }
+}

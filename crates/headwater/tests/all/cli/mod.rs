@@ -1,0 +1,9 @@
+//! The built program, run as people run it: one file per verb.
+
+mod alias;
+mod edges;
+mod image;
+mod kit;
+mod project;
+mod publish;
+mod reference;
