@@ -14,6 +14,9 @@
 mod alias;
 mod bar;
 mod completions;
+mod duration;
+mod export;
+mod gc;
 mod human;
 mod image;
 mod out;
@@ -22,6 +25,7 @@ mod place;
 mod project;
 mod publish;
 mod stop;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -115,6 +119,9 @@ enum Verb {
         #[command(subcommand)]
         verb: project::Verb,
     },
+    Export(export::Args),
+    Gc(gc::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
 }
 
@@ -161,6 +168,9 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Image { verb } => image::run(verb, &place, out).await,
         Verb::Alias { verb } => alias::run(verb, &place, out).await,
         Verb::Project { verb } => project::run(verb, &place, out).await,
+        Verb::Export(args) => export::run(args, &place, out).await,
+        Verb::Gc(args) => gc::run(args, &place, out).await,
+        Verb::Verify(args) => verify::run(args, &place, out).await,
         Verb::Completions(_) => Ok(()),
     }
 }
