@@ -448,7 +448,7 @@ mod tests {
             ("properties: {a: \"x\\0y\"}\n", "line 3: \"a\": a text holds a NUL character; take it out".to_owned()),
             (
                 "---\narchitecture: x86_64\n",
-                "line 3: there is more than one document in it; take the second \"---\" out".to_owned(),
+                "line 4: there is more than one document in it; take the second \"---\" out".to_owned(),
             ),
         ] {
             let expected = format!("metadata.yaml cannot be read: {message}");

@@ -227,21 +227,19 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|byte| *byte == 0)
+fn is_zero(block: &[u8; BLOCK as usize]) -> bool {
+    *block == [0; BLOCK as usize]
 }
 
 /// The sum of the header's bytes, with blanks in place of the sum itself; old programs summed signed bytes.
 fn checksum_fits(header: &Header) -> bool {
     let Ok(promised) = header.cksum() else { return false };
-    let bytes = header.as_bytes().iter().enumerate();
-    let (mut unsigned, mut signed) = (0u32, 0i64);
-    for (index, byte) in bytes {
-        let byte = if (148..156).contains(&index) { b' ' } else { *byte };
-        unsigned += u32::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
-    promised == unsigned || i64::from(promised) == signed
+    let (before, after) = (&header.as_bytes()[..148], &header.as_bytes()[156..]);
+    let blanks = 8 * u32::from(b' ');
+    let unsigned = blanks + before.iter().chain(after).map(|byte| u32::from(*byte)).sum::<u32>();
+    // A byte from 128 on counts 256 less when it is taken for a signed one.
+    let high = before.iter().chain(after).filter(|byte| **byte >= 128).count();
+    promised == unsigned || (high > 0 && i64::from(promised) == i64::from(unsigned) - 256 * high as i64)
 }
 
 /// The records of a PAX header, each `LENGTH KEY=VALUE\n` where LENGTH counts the whole record. Values may hold any

@@ -89,10 +89,10 @@ fn product(key: &str, entry: &ProductEntry, family: Family, uploaded_at: Timesta
             }
             versions.push(Version { name, extra, images: Vec::new() });
         }
-        if let Some(version) = versions.last_mut() {
-            if !version.images.iter().filter_map(slot).any(|taken| taken.conflicts(place)) {
-                version.images.push(image);
-            }
+        if let Some(version) = versions.last_mut()
+            && !version.images.iter().filter_map(slot).any(|taken| taken.conflicts(place))
+        {
+            version.images.push(image);
         }
     }
     let line = Line::of_image(versions.first()?.images.first()?)?;

@@ -114,7 +114,7 @@ pub struct Item {
 const INDEX: &[&str] = &["index", "updated", "format"];
 const INDEX_ENTRY: &[&str] = &["datatype", "path", "updated", "products", "format"];
 const PRODUCTS: &[&str] = &["content_id", "datatype", "format", "license", "products", "updated"];
-const PRODUCT: &[&str] = &[
+pub(crate) const PRODUCT: &[&str] = &[
     "aliases",
     "arch",
     "os",
@@ -129,8 +129,8 @@ const PRODUCT: &[&str] = &[
     "variant",
     "versions",
 ];
-const VERSION: &[&str] = &["items", "label", "pubname"];
-const ITEM: &[&str] = &[
+pub(crate) const VERSION: &[&str] = &["items", "label", "pubname"];
+pub(crate) const ITEM: &[&str] = &[
     "ftype",
     "path",
     "size",
