@@ -41,8 +41,10 @@ pub(super) struct Args {
     #[arg(long)]
     private: bool,
     /// How long files stay after no document names them
-    #[arg(long, value_name = "TIME", default_value = "24h")]
-    grace: Seconds,
+    ///
+    /// Without it: what the configuration says, or 24h.
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Seconds>,
     /// Read the files that are there already, instead of trusting their names and lengths
     #[arg(long)]
     rehash: bool,
@@ -72,6 +74,7 @@ struct Report<'a> {
 }
 
 pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop> {
+    let grace = args.grace.unwrap_or(place.grace);
     let mut view = View::default();
     for filter in &args.only {
         view.parse_segment(filter).map_err(|error| Stop::usage(format!("--only {filter}: {error}")))?;
@@ -97,7 +100,7 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
         view,
         family,
         viewer,
-        grace_seconds: args.grace.0,
+        grace_seconds: grace.0,
         rehash: args.rehash,
     };
     let done = app.publisher.export(request, now()).await?;
@@ -119,7 +122,7 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
         human::count(done.added),
         human::count(done.removed),
         human::count(done.leaving),
-        args.grace,
+        grace,
     ));
     app.catalog.close().await;
     Ok(())

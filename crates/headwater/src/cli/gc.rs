@@ -26,8 +26,10 @@ pub(super) struct Args {
     #[arg(long)]
     dry_run: bool,
     /// How long files stay after the last image that needed them was deleted
-    #[arg(long, value_name = "TIME", default_value = "24h")]
-    grace: Seconds,
+    ///
+    /// Without it: what the configuration says, or 24h.
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Seconds>,
 }
 
 #[derive(Serialize)]
@@ -41,6 +43,7 @@ struct Row {
 
 pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop> {
     let app = place.open().await?;
+    let Seconds(grace) = args.grace.unwrap_or(place.grace);
     let mut list = out.list(&["FILE", "SIZE", "REASON"]);
     let mut printed = Ok(());
     let mut tell = |swept| {
@@ -62,9 +65,9 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
     };
     let publisher = &app.publisher;
     let totals = if args.dry_run {
-        publisher.plan_sweep(now(), args.grace.0, &mut tell).await?
+        publisher.plan_sweep(now(), grace, &mut tell).await?
     } else {
-        publisher.sweep(now(), args.grace.0, &mut tell).await?
+        publisher.sweep(now(), grace, &mut tell).await?
     };
     printed?;
     list.end()?;

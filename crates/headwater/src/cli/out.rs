@@ -59,6 +59,13 @@ impl Out {
         }
     }
 
+    /// Says several lines, which are ours.
+    pub(super) fn say_lines(&self, text: &str) {
+        for line in text.lines() {
+            self.say(line);
+        }
+    }
+
     /// Whether moving things (progress) may be drawn on standard error.
     pub(super) fn may_animate(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
