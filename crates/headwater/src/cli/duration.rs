@@ -18,7 +18,10 @@ impl FromStr for Seconds {
         let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
         let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         let number: u32 = digits.and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
-        number.checked_mul(seconds).map(Self).ok_or_else(|| "this is longer than 136 years; choose a shorter time".to_owned())
+        number
+            .checked_mul(seconds)
+            .map(Self)
+            .ok_or_else(|| "this is longer than 136 years; choose a shorter time".to_owned())
     }
 }
 

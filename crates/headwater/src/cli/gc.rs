@@ -56,9 +56,7 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
             },
             Swept::Stray { digest, size } => Row { digest, size, reason: "never published", deleted_at: None },
         };
-        let added = list.add(&row, || {
-            vec![row.digest.to_string(), human::size(row.size), row.reason.to_owned()]
-        });
+        let added = list.add(&row, || vec![row.digest.to_string(), human::size(row.size), row.reason.to_owned()]);
         if printed.is_ok() {
             printed = added;
         }

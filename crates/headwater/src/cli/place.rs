@@ -47,11 +47,7 @@ impl Place {
     }
 
     /// What a server in this place is started with.
-    pub(super) fn serve_config(
-        &self,
-        args: &serve::Args,
-        file: Option<PathBuf>,
-    ) -> Result<serve::ServeConfig, Stop> {
+    pub(super) fn serve_config(&self, args: &serve::Args, file: Option<PathBuf>) -> Result<serve::ServeConfig, Stop> {
         let (data, default) = (Some(self.data.clone()), self.default_data.clone());
         Ok(serve::ServeConfig::new(args, file, data, default, self.database.clone())?)
     }
