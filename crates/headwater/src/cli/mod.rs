@@ -21,6 +21,7 @@ mod pick;
 mod place;
 mod project;
 mod publish;
+pub mod serve;
 mod stop;
 
 use std::ffi::OsString;
@@ -93,6 +94,7 @@ struct InProject {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Serve(serve::Args),
     Publish(publish::Args),
     /// List, show, export, change and delete images
     Image {
@@ -155,12 +157,15 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
     if let Verb::Completions(args) = cli.verb {
         return completions::run(&args, out);
     }
+    if let Verb::Serve(args) = &cli.verb {
+        return serve::run(args, &cli.global, out).await;
+    }
     let place = Place::find(&cli.global)?;
     match cli.verb {
         Verb::Publish(args) => publish::run(args, &place, out).await,
         Verb::Image { verb } => image::run(verb, &place, out).await,
         Verb::Alias { verb } => alias::run(verb, &place, out).await,
         Verb::Project { verb } => project::run(verb, &place, out).await,
-        Verb::Completions(_) => Ok(()),
+        Verb::Completions(_) | Verb::Serve(_) => Ok(()),
     }
 }

@@ -57,7 +57,8 @@ pub(super) async fn check_project(app: &App, project: &ProjectName) -> Result<()
     }
 }
 
-fn default_data() -> Result<PathBuf, Stop> {
+/// Where the data is when nobody says.
+pub(super) fn default_data() -> Result<PathBuf, Stop> {
     let system = Path::new("/var/lib/headwater");
     if rustix::process::geteuid().is_root() && system.is_dir() {
         return Ok(system.to_owned());
