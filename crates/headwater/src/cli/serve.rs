@@ -124,7 +124,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let catalog = app.catalog.clone();
     let state = Arc::new(State::new(app, settings, now));
     let ending = CancellationToken::new();
-    let background = tokio::spawn(background(config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
+    let background =
+        tokio::spawn(background(config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
     for address in &addresses {
         tracing::info!(%address, fingerprint = %tls.fingerprint(), "listening");
     }
@@ -148,11 +149,13 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
 
 /// Signals, the certificate's files and the notes of downloads, until the end.
 async fn background(config: ServeConfig, logs: Logs, tls: Arc<Tls>, state: Arc<State>, ending: CancellationToken) {
-    let signals = || Ok::<_, std::io::Error>((
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
-    ));
+    let signals = || {
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ))
+    };
     let (mut terminate, mut interrupt, mut hangup) = match signals() {
         Ok(signals) => signals,
         Err(error) => {
