@@ -1,4 +1,6 @@
 //! All the integration tests, in one binary: it is linked once. One file per behaviour.
 
+mod catalog;
 mod cli;
 mod house;
+mod kit;
