@@ -12,10 +12,6 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::out::Out;
-use super::place::default_data;
-use super::stop::Stop;
-use super::{Global, now};
 use crate::app::{App, OpenError};
 use crate::config::{self, Config, ConfigError};
 use crate::first_run::{self, Greeting};
@@ -84,36 +80,29 @@ pub enum ServeError {
 }
 
 impl ServeConfig {
-    /// Lays the flags over the file and the environment. `data` and `database` are what the global flags say.
-    fn new(
+    /// Lays the flags over the file and the environment. `data` and `database` are what the global flags said, or the defaults
+    /// that all commands share.
+    pub fn new(
         args: &Args,
         file: Option<PathBuf>,
         data: Option<PathBuf>,
-        default: impl FnOnce() -> Result<PathBuf, Stop>,
+        default_data: PathBuf,
         database: Option<String>,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, ConfigError> {
         let mut config = Config::read(file.as_deref())?;
         if !args.listen.is_empty() {
             config.listen.clone_from(&args.listen);
         }
         config.database = database.or(config.database);
-        let (data, data_is_default) = match (data.or_else(|| config.data.clone()), default()) {
-            (Some(data), Ok(default)) => (data.clone(), data == default),
-            (Some(data), Err(_)) => (data, false),
-            (None, default) => (default?, true),
-        };
-        Ok(Self { data, data_is_default, config, file })
+        let data = data.or_else(|| config.data.clone());
+        let data_is_default = data.as_ref().is_none_or(|data| *data == default_data);
+        Ok(Self { data: data.unwrap_or(default_data), data_is_default, config, file })
     }
 }
 
-/// The verb.
-pub(super) async fn run(args: &Args, global: &Global, out: &Out) -> Result<(), Stop> {
-    if args.print_config {
-        return out.data(&config::template());
-    }
-    let config = ServeConfig::new(args, global.config.clone(), global.data.clone(), default_data, global.database.clone())?;
-    let say = |text: &str| text.lines().for_each(|line| out.say(line));
-    Ok(serve(config, say, now).await?)
+/// The text of `--print-config`.
+pub fn config_template() -> String {
+    config::template()
 }
 
 /// Serves until SIGTERM or SIGINT. `say` is told, once, what a person should know after the first run.
