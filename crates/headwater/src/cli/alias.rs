@@ -156,7 +156,7 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
 
 async fn list(args: List, app: &App, out: &Out) -> Result<(), Stop> {
     check_project(app, &args.project.project).await?;
-    let mut list = out.list(&["ALIAS", "KIND", "TARGET", "DESCRIPTION"])?;
+    let mut list = out.list(&["ALIAS", "KIND", "TARGET", "DESCRIPTION"]);
     let mut after = None;
     loop {
         let page = app.catalog.aliases(&Viewer::operator(), &args.project.project, after.as_ref(), PAGE).await?;

@@ -14,6 +14,9 @@
 mod alias;
 mod bar;
 mod completions;
+mod duration;
+mod export;
+mod gc;
 mod human;
 mod image;
 mod out;
@@ -21,7 +24,9 @@ mod pick;
 mod place;
 mod project;
 mod publish;
+pub mod serve;
 mod stop;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +63,13 @@ Examples:
   headwater image list os=debian
   headwater image export debian/12 .";
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  headwater serve
+  headwater serve --data /srv/headwater --listen 192.0.2.7:8443
+  headwater serve --print-config > headwater.toml
+  headwater serve --config headwater.toml";
+
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
@@ -93,6 +105,8 @@ struct InProject {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(serve::Args),
     Publish(publish::Args),
     /// List, show, export, change and delete images
     Image {
@@ -115,6 +129,9 @@ enum Verb {
         #[command(subcommand)]
         verb: project::Verb,
     },
+    Export(export::Args),
+    Gc(gc::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
 }
 
@@ -152,15 +169,24 @@ where
 }
 
 async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
-    if let Verb::Completions(args) = cli.verb {
-        return completions::run(&args, out);
+    match &cli.verb {
+        Verb::Completions(args) => return completions::run(args, out),
+        Verb::Serve(args) if args.print_config => return out.data(&serve::config_template()),
+        _ => {}
     }
     let place = Place::find(&cli.global)?;
     match cli.verb {
+        Verb::Serve(args) => {
+            let config = place.serve_config(&args, cli.global.config)?;
+            Ok(serve::serve(config, |text| out.say_lines(text), now).await?)
+        }
         Verb::Publish(args) => publish::run(args, &place, out).await,
         Verb::Image { verb } => image::run(verb, &place, out).await,
         Verb::Alias { verb } => alias::run(verb, &place, out).await,
         Verb::Project { verb } => project::run(verb, &place, out).await,
+        Verb::Export(args) => export::run(args, &place, out).await,
+        Verb::Gc(args) => gc::run(args, &place, out).await,
+        Verb::Verify(args) => verify::run(args, &place, out).await,
         Verb::Completions(_) => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! What is printed, and where: data on standard output in the format that was asked for, talk on standard error.
 //!
 //! ```text
-//! let mut list = out.list(&["ALIAS", "TARGET"])?;
+//! let mut list = out.list(&["ALIAS", "TARGET"]);
 //! list.add(&alias, || vec![alias.name.to_string(), target])?;
 //! list.end()?;
 //! ```
@@ -9,7 +9,7 @@
 //! Tables look as `lxc` draws them. It knows nothing of images.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -59,6 +59,13 @@ impl Out {
         }
     }
 
+    /// Says several lines, which are ours.
+    pub(super) fn say_lines(&self, text: &str) {
+        for line in text.lines() {
+            self.say(line);
+        }
+    }
+
     /// Whether moving things (progress) may be drawn on standard error.
     pub(super) fn may_animate(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
@@ -83,14 +90,14 @@ impl Out {
     }
 
     /// Begins a list with these columns.
-    pub(super) fn list(&self, columns: &[&'static str]) -> Result<List, Stop> {
-        Ok(List {
+    pub(super) fn list(&self, columns: &[&'static str]) -> List {
+        List {
             format: self.format.unwrap_or(Format::Table),
             columns: columns.to_vec(),
             rows: Vec::new(),
             count: 0,
-            stdout: BufWriter::new(io::stdout().lock()),
-        })
+            stdout: BufWriter::new(io::stdout()),
+        }
     }
 }
 
@@ -116,7 +123,7 @@ pub(super) struct List {
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     count: u64,
-    stdout: BufWriter<StdoutLock<'static>>,
+    stdout: BufWriter<Stdout>,
 }
 
 impl List {

@@ -6,29 +6,50 @@ use std::path::{Path, PathBuf};
 
 use headwater_formats::names::ProjectName;
 
-use super::Global;
+use super::duration::Seconds;
 use super::stop::Stop;
+use super::{Global, serve};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::catalog::CatalogError;
+use crate::config::Config;
 
-/// The data directory and the database of one installation.
+/// The data directory and the database of one installation, and what its configuration says to commands.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     /// The data directory; may not exist yet.
-    pub(super) data: PathBuf,
+    data: PathBuf,
+    /// What it is when nobody says; the same when that cannot be told.
+    default_data: PathBuf,
     /// The database's URL, when the catalog is not a file in the data directory.
-    pub(super) database: Option<String>,
+    database: Option<String>,
+    /// How long files of deleted images stay.
+    pub(super) grace: Seconds,
 }
 
 impl Place {
-    /// Finds it, without touching it.
+    /// Finds it, without touching it: by flags, then the environment, then the configuration file.
     pub(super) fn find(global: &Global) -> Result<Self, Stop> {
-        let data = match &global.data {
-            Some(data) => data.clone(),
-            None => default_data()?,
+        let config = Config::read(global.config.as_deref())?;
+        let (data, default_data) = match (global.data.clone().or(config.data), default_data()) {
+            (Some(data), default) => (data.clone(), default.unwrap_or(data)),
+            (None, default) => {
+                let default = default?;
+                (default.clone(), default)
+            }
         };
-        Ok(Self { data, database: global.database.clone() })
+        Ok(Self {
+            data,
+            default_data,
+            database: global.database.clone().or(config.database),
+            grace: Seconds(config.grace_hours.saturating_mul(3600)),
+        })
+    }
+
+    /// What a server in this place is started with.
+    pub(super) fn serve_config(&self, args: &serve::Args, file: Option<PathBuf>) -> Result<serve::ServeConfig, Stop> {
+        let (data, default) = (Some(self.data.clone()), self.default_data.clone());
+        Ok(serve::ServeConfig::new(args, file, data, default, self.database.clone())?)
     }
 
     /// Opens what is there; a sentence when there is nothing.

@@ -54,7 +54,7 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
     let catalog = &app.catalog;
     match verb {
         Verb::List => {
-            let mut list = out.list(&["NAME", "IMAGES", "DESCRIPTION", "CREATED"])?;
+            let mut list = out.list(&["NAME", "IMAGES", "DESCRIPTION", "CREATED"]);
             for project in catalog.projects(&Viewer::operator()).await? {
                 let row = Row {
                     name: &project.name,

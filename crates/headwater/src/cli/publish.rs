@@ -11,12 +11,11 @@ use serde::Serialize;
 
 use super::image::property;
 use super::out::Out;
-use super::place::{Place, check_project};
+use super::place::Place;
 use super::stop::Stop;
 use super::{InProject, bar, human, now};
-use crate::app::App;
 use crate::catalog::StoredImage;
-use crate::publish::{Published, Request, Source};
+use crate::publish::{DirectoryRequest, Published, Request, Source};
 
 /// Publish an image from files, from a directory, or from standard input
 ///
@@ -26,6 +25,9 @@ use crate::publish::{Published, Request, Source};
 ///
 /// Images are private unless --public is given: guests do not see them. Publishing the same bytes again changes
 /// nothing and is no error. When the command ends well, the image is on disk for good, and a running server lists it.
+///
+/// With --format json, prints an object that tells all about the image; for a directory that holds several images (a
+/// container and a virtual machine, say), a list of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -71,26 +73,43 @@ struct Report<'a> {
     already_published: bool,
 }
 
-pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop> {
-    let (first, root) = sources(&args)?;
-    let app = place.open_or_make().await?;
-    check_project(&app, &args.project.project).await?;
-    let request = Request {
-        project: args.project.project,
-        first,
-        root,
-        aliases: args.aliases.clone(),
-        public: args.public,
-        properties: args.properties.into_iter().collect(),
-    };
-    let published = app.publisher.publish(request, bar::progress(out), now()).await?;
-    report(&published, &args.aliases, out)?;
-    close(&app).await;
-    Ok(())
+impl<'a> Report<'a> {
+    fn new(published: &'a Published) -> Self {
+        let StoredImage { project, image, aliases, placement } = &published.image;
+        Self {
+            fingerprint: image.fingerprint,
+            project,
+            product: placement.as_ref().map(|placement| placement.product.as_str()),
+            version: placement.as_ref().map(|placement| &placement.version),
+            aliases: aliases.iter().map(|alias| &alias.name).collect(),
+            size: image.files.size(),
+            r#type: image.image_type,
+            architecture: image.architecture,
+            public: image.public,
+            already_published: published.already,
+        }
+    }
 }
 
-async fn close(app: &App) {
+pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop> {
+    let folder = args.root.is_none() && args.source.is_dir();
+    let sources = if folder { None } else { Some(sources(&args)?) };
+    let app = place.open_or_make().await?;
+    let (project, progress) = (args.project.project, bar::progress(out));
+    let (aliases, public, properties) = (args.aliases.clone(), args.public, args.properties.into_iter().collect());
+    let published = match sources {
+        Some((first, root)) => {
+            let request = Request { project, first, root, aliases, public, properties };
+            vec![app.publisher.publish(request, progress, now()).await?]
+        }
+        None => {
+            let request = DirectoryRequest { project, aliases, public, properties };
+            app.publisher.publish_directory(&args.source, request, progress, now()).await?
+        }
+    };
+    report(&published, &args.aliases, out)?;
     app.catalog.close().await;
+    Ok(())
 }
 
 /// The files that were named; standard input at most once, and not from a keyboard.
@@ -111,23 +130,18 @@ fn sources(args: &Args) -> Result<(Source, Option<Source>), Stop> {
     Ok((source(&args.source)?, args.root.as_ref().map(source).transpose()?))
 }
 
-fn report(published: &Published, asked: &[AliasName], out: &Out) -> Result<(), Stop> {
-    let stored = &published.image;
-    let image = &stored.image;
-    let report = Report {
-        fingerprint: image.fingerprint,
-        project: &stored.project,
-        product: stored.placement.as_ref().map(|placement| placement.product.as_str()),
-        version: stored.placement.as_ref().map(|placement| &placement.version),
-        aliases: stored.aliases.iter().map(|alias| &alias.name).collect(),
-        size: image.files.size(),
-        r#type: image.image_type,
-        architecture: image.architecture,
-        public: image.public,
-        already_published: published.already,
+fn report(published: &[Published], asked: &[AliasName], out: &Out) -> Result<(), Stop> {
+    let text = || {
+        let line = |one: &Published| format!("Image published with fingerprint: {}\n", one.image.image.fingerprint);
+        published.iter().map(line).collect()
     };
-    out.object(&report, || format!("Image published with fingerprint: {}\n", image.fingerprint))?;
-    talk(published, asked, out);
+    match published {
+        [one] => out.object(&Report::new(one), text)?,
+        several => out.object(&several.iter().map(Report::new).collect::<Vec<_>>(), text)?,
+    }
+    for one in published {
+        talk(one, asked, out);
+    }
     Ok(())
 }
 

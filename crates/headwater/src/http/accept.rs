@@ -65,7 +65,8 @@ pub async fn run(
     limits: Limits,
     ending: CancellationToken,
 ) -> io::Result<()> {
-    let shared = Arc::new(Shared { state, tls, limits, drain: CancellationToken::new(), cut: CancellationToken::new() });
+    let shared =
+        Arc::new(Shared { state, tls, limits, drain: CancellationToken::new(), cut: CancellationToken::new() });
     let places = Arc::new(Semaphore::new(shared.limits.connections));
     let connections = TaskTracker::new();
     let loops = TaskTracker::new();
@@ -123,7 +124,10 @@ async fn place(places: &Arc<Semaphore>, limit: usize) -> Option<OwnedSemaphorePe
     if let Ok(place) = Arc::clone(places).try_acquire_owned() {
         return Some(place);
     }
-    tracing::warn!(limit, "all connections are taken; new ones wait until one ends (limits.connections in the configuration)");
+    tracing::warn!(
+        limit,
+        "all connections are taken; new ones wait until one ends (limits.connections in the configuration)"
+    );
     Arc::clone(places).acquire_owned().await.ok()
 }
 

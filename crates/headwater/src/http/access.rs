@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn secrets_stay_out() {
-        assert_eq!(redacted("/1.0/images/a/export", Some("project=p&secret=abc&x")), "/1.0/images/a/export?project=p&secret=…&x");
+        assert_eq!(
+            redacted("/1.0/images/a/export", Some("project=p&secret=abc&x")),
+            "/1.0/images/a/export?project=p&secret=…&x"
+        );
         assert_eq!(redacted("/t/abc/streams/v1/index.json", None), "/t/…/streams/v1/index.json");
         assert_eq!(redacted("/t/abc", Some("Token=1")), "/t/…?Token=…");
         assert_eq!(redacted(&format!("/{}", "é".repeat(5000)), None).len(), 1023 + '…'.len_utf8());

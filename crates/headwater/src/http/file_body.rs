@@ -94,13 +94,12 @@ impl FileBody {
 
     fn read_blocking(&mut self, mut piece: Piece) {
         let (file, offset, wanted) = (Arc::clone(&self.file), self.offset, self.wanted(&mut piece));
-        self.reading = Some(tokio::task::spawn_blocking(move || {
-            match file.read_exact_at(&mut piece.room()[..wanted], offset) {
+        self.reading =
+            Some(tokio::task::spawn_blocking(move || match file.read_exact_at(&mut piece.room()[..wanted], offset) {
                 Ok(()) => Ok(piece.into_bytes(wanted)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ended_early()),
                 Err(error) => Err(error),
-            }
-        }));
+            }));
     }
 }
 

@@ -26,7 +26,9 @@ pub async fn answer(
 ) -> Response<Body> {
     let file = match state.app.catalog.file(&caller.viewer, &digest).await {
         Ok(Some(file)) if file.format == format => file,
-        Ok(_) => return respond::text(StatusCode::NOT_FOUND, "there is no such file here; fetch the list of images again"),
+        Ok(_) => {
+            return respond::text(StatusCode::NOT_FOUND, "there is no such file here; fetch the list of images again");
+        }
         Err(error) => return failed(Dialect::Text, "a file could not be looked up", &error),
     };
     let open = match open(&state.app.blobs, file).await {
@@ -56,12 +58,10 @@ pub(super) enum OpenError {
     #[error("the file {0} is not in the store; `headwater verify` tells which images need it")]
     Missing(Digest),
     /// It is not what the catalog says.
-    #[error("the file {digest} has {found} bytes in the store and {expected} in the catalog; `headwater verify` tells more")]
-    Size {
-        digest: Digest,
-        found: u64,
-        expected: u64,
-    },
+    #[error(
+        "the file {digest} has {found} bytes in the store and {expected} in the catalog; `headwater verify` tells more"
+    )]
+    Size { digest: Digest, found: u64, expected: u64 },
     /// The system said no.
     #[error("the file {0} cannot be read: {1}")]
     Store(Digest, BlobError),

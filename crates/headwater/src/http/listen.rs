@@ -98,7 +98,10 @@ mod tests {
         let first = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let address = first.local_addr().unwrap();
         let error = bind(address).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("port {} on 127.0.0.1 is taken by another program", address.port())), "{error}");
+        assert!(
+            error.starts_with(&format!("port {} on 127.0.0.1 is taken by another program", address.port())),
+            "{error}"
+        );
         assert!(error.contains("--listen '127.0.0.1:"), "{error}");
         let everywhere = bind("[::]:0".parse().unwrap()).unwrap();
         assert_ne!(everywhere.local_addr().unwrap().port(), 0);

@@ -164,7 +164,9 @@ async fn answer(state: &State, request: &Parts, connection: &Connection) -> Resp
     }
     match row.who(&request.method) {
         Some(Who::Guests) => {}
-        Some(Who::Trusted) => return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED),
+        Some(Who::Trusted) => {
+            return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED);
+        }
         None if row.dialect == Dialect::Api => return lxd::error(StatusCode::NOT_IMPLEMENTED, "not implemented"),
         None => {
             let sentence = format!("{} is not known here; use {}", request.method, row.allow());

@@ -102,7 +102,11 @@ mod tests {
             ("*", PathError::NotAbsolute, "the path does not begin with a slash; begin it with one"),
             ("", PathError::NotAbsolute, "the path does not begin with a slash; begin it with one"),
             ("//", PathError::EmptySegment, "the path has an empty segment; use single slashes, and none at the end"),
-            ("/a//b", PathError::EmptySegment, "the path has an empty segment; use single slashes, and none at the end"),
+            (
+                "/a//b",
+                PathError::EmptySegment,
+                "the path has an empty segment; use single slashes, and none at the end",
+            ),
             ("/a/", PathError::EmptySegment, "the path has an empty segment; use single slashes, and none at the end"),
             ("/a/../b", PathError::DotSegment, "the path has a \".\" or \"..\" segment; resolve it before asking"),
             ("/a/%2e%2E", PathError::DotSegment, "the path has a \".\" or \"..\" segment; resolve it before asking"),

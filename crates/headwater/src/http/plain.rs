@@ -16,10 +16,14 @@ use super::route::Row;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It needs TLS.
-    #[error("this is answered over https only; use https:// and the same port (a proxy in front has to speak https to it)")]
+    #[error(
+        "this is answered over https only; use https:// and the same port (a proxy in front has to speak https to it)"
+    )]
     TlsOnly,
     /// It carries a password or a token.
-    #[error("the request carries credentials in clear; use https:// and the same port, and consider them known to others")]
+    #[error(
+        "the request carries credentials in clear; use https:// and the same port, and consider them known to others"
+    )]
     Credentials,
 }
 

@@ -136,7 +136,9 @@ pub fn file(request: &Parts, open: OpenFile, pool: &Arc<Pool>) -> Response<Body>
     let verdict = conditional::evaluate(&request.headers, &open.validators);
     let etag = open.validators.etag.as_deref();
     let range = match (verdict, &request.method) {
-        (Verdict::Send, &Method::GET) => conditional::range(&request.headers, open.size, etag, open.validators.modified),
+        (Verdict::Send, &Method::GET) => {
+            conditional::range(&request.headers, open.size, etag, open.validators.modified)
+        }
         _ => Range::Whole,
     };
     let piece = |first, length| Body::parts([Part::File(FileBody::new(open.file, first, length, Arc::clone(pool)))]);
@@ -193,7 +195,8 @@ pub fn accepts_gzip(headers: &HeaderMap) -> bool {
             let mut words = offer.split(';').map(str::trim);
             let name = words.next().unwrap_or_default();
             let refused = words.any(|word| {
-                word.strip_prefix("q=").is_some_and(|weight| weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
+                word.strip_prefix("q=")
+                    .is_some_and(|weight| weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
             });
             if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
                 return !refused;

@@ -368,7 +368,8 @@ mod tests {
 
     #[test]
     fn scopes_are_read_from_the_front() {
-        let Ok(Route::Products(scope)) = Route::parse("/p/team/only/os=debian%2Calpine/only/latest=2/streams/v1/images.json")
+        let Ok(Route::Products(scope)) =
+            Route::parse("/p/team/only/os=debian%2Calpine/only/latest=2/streams/v1/images.json")
         else {
             panic!("no products document")
         };

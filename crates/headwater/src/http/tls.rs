@@ -162,7 +162,8 @@ fn make(host: &str, now: Timestamp) -> Result<(String, String), rcgen::Error> {
     let dns = |name: &str| name.try_into().map(rcgen::SanType::DnsName);
     let mut params = rcgen::CertificateParams::default();
     // A host name that no certificate can hold (with an underscore, for instance) leaves `localhost` alone.
-    params.subject_alt_names = [host, "localhost"].iter().filter(|name| is_dns_name(name)).flat_map(|name| dns(name)).collect();
+    params.subject_alt_names =
+        [host, "localhost"].iter().filter(|name| is_dns_name(name)).flat_map(|name| dns(name)).collect();
     params.subject_alt_names.dedup();
     params.subject_alt_names.push(rcgen::SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     params.subject_alt_names.push(rcgen::SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)));

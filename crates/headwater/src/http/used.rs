@@ -30,7 +30,8 @@ impl Used {
 
     /// Writes the notes down.
     pub async fn flush(&self, catalog: &Catalog, now: Timestamp) {
-        let notes: Vec<_> = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
+        let notes: Vec<_> =
+            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
         if notes.is_empty() {
             return;
         }

@@ -69,7 +69,9 @@ fn write(text: &mut String, stored: &StoredImage) -> fmt::Result {
         writeln!(text, "    Protocol: {}", one_line(&source.protocol))?;
         writeln!(text, "    Alias: {}", one_line(&source.alias))?;
     }
-    writeln!(text, "Profiles:")?;
+    if !image.profiles.is_empty() {
+        writeln!(text, "Profiles:")?;
+    }
     for profile in &image.profiles {
         writeln!(text, "    - {}", one_line(profile))?;
     }

@@ -43,7 +43,7 @@ const COLUMNS: [&str; 8] =
 
 pub(super) async fn run(args: Args, app: &App, out: &Out) -> Result<(), Stop> {
     let words = args.filters.iter().map(|text| Word::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let mut list = out.list(&COLUMNS)?;
+    let mut list = out.list(&COLUMNS);
     let mut after = None;
     loop {
         let page = app.catalog.images(&Viewer::operator(), &args.project.project, after, PAGE).await?;

@@ -30,7 +30,10 @@ const SEGMENT: &AsciiSet =
 fn wanted(state: &State, request: &Parts) -> Wanted {
     let header = request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let own = header.and_then(architecture_of_user_agent);
-    Wanted { architectures: own.into_iter().chain(state.settings.architectures.iter().copied()).collect(), image_type: None }
+    Wanted {
+        architectures: own.into_iter().chain(state.settings.architectures.iter().copied()).collect(),
+        image_type: None,
+    }
 }
 
 fn entry(resolved: &Resolved) -> AliasEntry<'_> {
@@ -54,7 +57,8 @@ pub(super) async fn get(
     let missing = || Failure::not_found("Image alias not found");
     let name = name.ok_or_else(missing)?;
     let wanted = wanted(state, request);
-    let resolved = state.app.catalog.resolve_alias(&caller.viewer, &project, &name, &wanted).await?.ok_or_else(missing)?;
+    let resolved =
+        state.app.catalog.resolve_alias(&caller.viewer, &project, &name, &wanted).await?.ok_or_else(missing)?;
     let entry = entry(&resolved);
     let mut response = sync(&entry)?;
     respond::set(&mut response, header::ETAG, etag::alias(&entry));

@@ -53,12 +53,7 @@ async fn single(state: &State, request: &Parts, image: &Image, file: ImageFile) 
     Ok(respond::file(request, open, &state.pool))
 }
 
-async fn split(
-    state: &State,
-    image: &Image,
-    metadata: ImageFile,
-    root: ImageFile,
-) -> Result<Response<Body>, Failure> {
+async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
     let boundary = boundary(&image.fingerprint);
     let mut parts = Vec::with_capacity(5);
     let names = [

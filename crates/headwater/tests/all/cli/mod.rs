@@ -2,8 +2,11 @@
 
 mod alias;
 mod edges;
+mod export;
+mod gc;
 mod image;
 mod kit;
 mod project;
 mod publish;
 mod reference;
+mod verify;

@@ -16,7 +16,7 @@ fn projects_are_made_listed_and_deleted() {
     let json = house.run(&["project", "list", "--format", "json"]).json();
     assert_eq!((&json[1]["name"], &json[1]["images"]), (&"team-a".into(), &1.into()));
 
-    house.run(&["project", "create", "team-a"]).fails(1, "there is a project \"team-a\" already");
+    house.run(&["project", "create", "team-a"]).fails(1, "there is a project \"team-a\" already; choose another name");
     let ran = house.run(&["project", "delete", "team-a"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
     assert!(ran.err.starts_with("Error: ") && ran.err.contains("team-a"), "{}", ran.err);
