@@ -63,5 +63,5 @@ leave() {
 }
 trap leave EXIT
 trap 'exit 130' INT TERM
-trap 'at_error "$LINENO" "$BASH_COMMAND"' ERR
+trap 'at_error' ERR
 set -E

@@ -29,6 +29,9 @@ def run(options):
             "The client drops what arrives, without copying or decrypting it, so that the server is what is measured; "
             "the rows of curl are a real client's. Server and client share the cores."
         )
+        report.note(
+            f"A run ends after {SECONDS} s at the latest: 64 clients seldom finish the file, and what came by then counts."
+        )
         _compare(report, first, second, path, root, size, options.rounds)
         return report.finish(options.results)
 
@@ -96,3 +99,6 @@ def _rows(report, what, results, aim=1.0):
 
 def _memory(report, what, results):
     report.row(what, "server memory, most", "B", *([one["server_peak"] for one in side] for side in results))
+    if not all(one["finished"] == len(one["each"]) for side in results for one in side):
+        least = [[100 * min(one["each"]) * len(one["each"]) / one["received"] for one in side] for side in results]
+        report.row(what, "least served client got, of its fair part", "%", *least, better="higher")

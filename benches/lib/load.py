@@ -32,7 +32,7 @@ def download(url, clients, seconds, size=None, rate=0):
     """`clients` downloads of one file at once, dropped as they come. With `size`, a finished one must have had so much."""
     job = {"url": url, "clients": clients, "seconds": seconds, "rate": rate}
     result = json.loads(Run([sys.executable, SINK, json.dumps(job)], seconds=seconds + 60).output)
-    if [status for status in result["status"] if " 200 " not in status]:
+    if not result["status"] or [status for status in result["status"] if " 200 " not in status]:
         raise Failed(f"{url} was answered with {result['status']}")
     if size and result["finished"] == clients and result["received"] < size * clients:
         raise Failed(f"{url}: {result['received']} bytes came for {clients} downloads of {size}")

@@ -109,12 +109,12 @@ def run(job):
     drain = trickle if job.get("rate") else race
     drain(downloads, buffer, began, began + job["seconds"])
     wall = time.perf_counter() - began
-    heads = {one.head.split(b"\r\n")[0].decode("latin-1") for one in downloads}
+    heads = {one.head.split(b"\r\n")[0].decode("latin-1") for one in downloads if one.has_head()}
     return {
         "seconds": wall,
         "received": sum(one.received for one in downloads),
         "finished": sum(one.done is not None for one in downloads),
-        "each": [one.done - began for one in downloads if one.done is not None],
+        "each": [one.received for one in downloads],
         "cpu": time.process_time(),
         "status": sorted(heads),
         "cipher": cipher,

@@ -24,12 +24,13 @@ fail() {
     exit 1
 }
 
-# A command that failed without an assertion around it.
+# A command that failed without an assertion around it: shows the line of the case.
 at_error() {
-    if [ -z "$FAILED_BEFORE" ] && [ "$BASH_SUBSHELL" = 0 ]; then
-        printf 'FAILED at %s: this command failed: %s\n' "$(where)" "$2" >&2
-        FAILED_BEFORE=1
-    fi
+    local place
+    if [ -n "$FAILED_BEFORE" ] || [ "$BASH_SUBSHELL" != 0 ]; then return 0; fi
+    FAILED_BEFORE=1
+    place=$(where)
+    printf 'FAILED at %s, where this failed: %s\n' "$place" "$(sed -n "${place##*:}{s/^ *//;p}" "$0")" >&2
 }
 
 # Ends the case as skipped: for what a machine cannot do, said in so many words.
@@ -78,7 +79,7 @@ wait_for() {
     local seconds=$1 what=$2 until
     shift 2
     until=$((SECONDS + seconds))
-    until "$@" >/dev/null 2>&1; do
+    until "$@" >/dev/null; do
         [ $SECONDS -le "$until" ] || fail "waited $seconds s for $what"
         sleep 0.1
     done

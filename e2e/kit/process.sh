@@ -2,6 +2,7 @@
 # Processes that the cases start. Each is known by its process id and start time, written down in a folder, and is
 # ended by those alone: never by a name, so nothing else on the machine is touched.
 
+# The start time is the 22nd field; the 2nd, the name, may hold blanks and ends in the last closing bracket.
 started_at() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
 # spawn FOLDER NAME COMMAND...: run in the background; output goes to FOLDER/log/NAME.log.

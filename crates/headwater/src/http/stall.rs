@@ -93,14 +93,14 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut watched = Watched::new(ours, Duration::from_secs(10));
+        let mut watched = Watched::new(ours, Duration::from_secs(3));
         let slow = tokio::spawn(async move {
             let mut byte = [0];
             for _ in 0..4 {
-                tokio::time::sleep(Duration::from_secs(9)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
                 theirs.read_exact(&mut byte).await.unwrap();
             }
             theirs
