@@ -123,8 +123,8 @@ impl Header {
         let covered_by_l1_entry = (cluster / l2_entry).saturating_mul(cluster);
         if self.l1_entries * 8 > MOST_L1
             || self.l1_entries < self.virtual_size.div_ceil(covered_by_l1_entry)
-            || self.l1_offset % cluster != 0
-            || refcounts_at % cluster != 0
+            || !self.l1_offset.is_multiple_of(cluster)
+            || !refcounts_at.is_multiple_of(cluster)
             || refcounts_at == 0
         {
             return Err(InspectError::Damaged("the tables of the qcow2 disk contradict its header".to_owned()));

@@ -231,15 +231,19 @@ fn is_zero(block: &[u8; BLOCK as usize]) -> bool {
     *block == [0; BLOCK as usize]
 }
 
-/// The sum of the header's bytes, with blanks in place of the sum itself; old programs summed signed bytes.
+/// Whether the header's checksum is the sum of its bytes; old programs summed signed bytes.
 fn checksum_fits(header: &Header) -> bool {
-    let Ok(promised) = header.cksum() else { return false };
-    let (before, after) = (&header.as_bytes()[..148], &header.as_bytes()[156..]);
-    let blanks = 8 * u32::from(b' ');
-    let unsigned = blanks + before.iter().chain(after).map(|byte| u32::from(*byte)).sum::<u32>();
-    // A byte from 128 on counts 256 less when it is taken for a signed one.
-    let high = before.iter().chain(after).filter(|byte| **byte >= 128).count();
-    promised == unsigned || (high > 0 && i64::from(promised) == i64::from(unsigned) - 256 * high as i64)
+    let mut summed = header.clone();
+    summed.set_cksum();
+    let (Ok(promised), Ok(unsigned)) = (header.cksum(), summed.cksum()) else { return false };
+    // A byte from 128 on counts 256 less when it is taken for a signed one. The field of the sum itself counts as
+    // blanks.
+    let signed = || {
+        let bytes = header.as_bytes().iter().enumerate();
+        let high = bytes.filter(|(index, byte)| **byte >= 128 && !(148..156).contains(index)).count();
+        i64::from(unsigned) - 256 * high as i64
+    };
+    promised == unsigned || i64::from(promised) == signed()
 }
 
 /// The records of a PAX header, each `LENGTH KEY=VALUE\n` where LENGTH counts the whole record. Values may hold any

@@ -47,7 +47,7 @@ fn without_padding(file: &mut dyn ReadSeek, end: u64) -> Result<u64, InspectErro
         read_at(file, position - length, tail)?;
         if let Some(last) = tail.iter().rposition(|byte| *byte != 0) {
             let stop = position - length + last as u64 + 1;
-            return if (end - stop) % 4 == 0 {
+            return if (end - stop).is_multiple_of(4) {
                 Ok(stop)
             } else {
                 Err(truncated("the end of its last xz stream is missing"))

@@ -52,7 +52,7 @@ fn the_sound_files_are_sound() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn random_bytes_behind_every_magic(kind in 0usize..10, bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
