@@ -125,7 +125,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let catalog = app.catalog.clone();
     let state = Arc::new(State::new(app, settings, now));
     let ending = CancellationToken::new();
-    let background = tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
+    let background =
+        tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
     for address in &addresses {
         tracing::info!(%address, fingerprint = %tls.fingerprint(), "listening");
     }
@@ -166,7 +167,14 @@ impl Signals {
 }
 
 /// Signals, the certificate's files and the notes of downloads, until the end.
-async fn background(signals: Signals, config: ServeConfig, logs: Logs, tls: Arc<Tls>, state: Arc<State>, ending: CancellationToken) {
+async fn background(
+    signals: Signals,
+    config: ServeConfig,
+    logs: Logs,
+    tls: Arc<Tls>,
+    state: Arc<State>,
+    ending: CancellationToken,
+) {
     let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     let mut certificate = tokio::time::interval(CERTIFICATE_EVERY);
     let mut used = tokio::time::interval(USED_EVERY);
