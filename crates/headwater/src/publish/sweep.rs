@@ -117,6 +117,7 @@ impl Publisher {
                 break;
             }
         }
+        self.catalog.end_grace(before).await?;
         self.strays(false, &mut totals, tell).await?;
         self.leftovers(false, &mut totals).await?;
         Ok(totals)

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::catalog::{Found, StoredImage};
+use crate::catalog::StoredImage;
 use crate::publish::{PublishError, Published, Request, Silent, Source};
 
 pub(super) const NOW: i64 = 1_750_000_000;
@@ -51,7 +51,6 @@ impl Room {
     pub(super) async fn images(&self) -> Vec<StoredImage> {
         self.app.catalog.images(&Viewer::operator(), &ProjectName::default_project(), None, 10_000).await.unwrap()
     }
-
 
     pub(super) fn stored(&self) -> Vec<Digest> {
         self.app.blobs.list().map(Result::unwrap).collect()

@@ -1,0 +1,5 @@
+//! What tests are made with: images, databases, other users.
+
+pub(crate) mod images;
+pub(crate) mod other_user;
+pub(crate) mod postgres;
