@@ -5,7 +5,7 @@ mod edges;
 mod export;
 mod gc;
 mod image;
-mod kit;
+pub(crate) mod kit;
 mod project;
 mod publish;
 mod reference;
