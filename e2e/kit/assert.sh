@@ -11,7 +11,7 @@ where() {
         */kit/* | */kit.sh) ;;
         *)
             printf '%s:%s' "$(basename "${BASH_SOURCE[i]}")" "${BASH_LINENO[i - 1]}"
-            return
+            return 0 # a bare return within a trap gives the status from before the trap
             ;;
         esac
     done

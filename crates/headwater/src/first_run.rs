@@ -98,7 +98,9 @@ mod tests {
         assert!(said.starts_with(
             "Headwater listens on https://localhost:8443, and for other machines on https://box:8443\n  certificate  "
         ));
-        assert!(said.contains("  headwater publish --data '/srv/it'\\''s here' metadata.tar.xz rootfs.squashfs --public"));
+        assert!(
+            said.contains("  headwater publish --data '/srv/it'\\''s here' metadata.tar.xz rootfs.squashfs --public")
+        );
         assert!(said.contains("  lxc remote add headwater https://localhost:8443 --public --accept-certificate && "));
         assert_eq!(local_url(&["127.0.0.1:9000".parse().unwrap()]), "https://127.0.0.1:9000");
     }

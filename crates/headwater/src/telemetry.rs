@@ -15,7 +15,9 @@ use crate::config::LogFormat;
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The level is none.
-    #[error("log.level {level:?} cannot be read ({reason}); use error, warn, info, debug or trace, or a list such as \"info,access=warn\"")]
+    #[error(
+        "log.level {level:?} cannot be read ({reason}); use error, warn, info, debug or trace, or a list such as \"info,access=warn\""
+    )]
     Level {
         /// What was given.
         level: String,

@@ -113,7 +113,10 @@ async fn damage_in_a_tree_is_found_when_asked_for() {
     let error = room.app.publisher.export(rehash, at(NOW)).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("the file {}.tar.xz is missing or damaged in the store; `headwater verify` tells more", digest(&root_a))
+        format!(
+            "the file {}.tar.xz is missing or damaged in the store; `headwater verify` tells more",
+            digest(&root_a)
+        )
     );
 }
 
@@ -126,9 +129,6 @@ async fn other_peoples_trees_are_left_alone() {
     assert_eq!(fs::read(room.path("tree/streams/v1/index.json")).unwrap(), b"{}");
     let nowhere = ExportRequest { project: ProjectName::new("nowhere").unwrap(), ..asked(room.path("other")) };
     let error = room.app.publisher.export(nowhere, at(NOW)).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "there is no project \"nowhere\"; `headwater project list` shows the ones there are"
-    );
+    assert_eq!(error.to_string(), "there is no project \"nowhere\"; `headwater project list` shows the ones there are");
     assert!(!room.path("other").exists());
 }

@@ -52,7 +52,6 @@ impl Room {
         self.app.catalog.images(&Viewer::operator(), &ProjectName::default_project(), None, 10_000).await.unwrap()
     }
 
-
     pub(super) fn stored(&self) -> Vec<Digest> {
         self.app.blobs.list().map(Result::unwrap).collect()
     }

@@ -134,8 +134,7 @@ async fn progress_hears_of_every_byte() {
     let heard = Arc::new(Heard::default());
     let ask = Request { root: Some(file(&path)), ..request(metadata.clone(), None) };
     room.app.publisher.publish(ask, heard.clone(), at(NOW)).await.unwrap();
-    let expected =
-        [("meta.tar".to_owned(), None), (path.display().to_string(), Some(root.len() as u64))];
+    let expected = [("meta.tar".to_owned(), None), (path.display().to_string(), Some(root.len() as u64))];
     assert_eq!(*heard.files.lock().unwrap(), expected);
     assert_eq!(heard.bytes.load(Ordering::Relaxed), (metadata.len() + root.len()) as u64);
     assert_eq!(heard.ended.load(Ordering::Relaxed), 2);

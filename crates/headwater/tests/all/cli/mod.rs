@@ -9,4 +9,5 @@ pub(crate) mod kit;
 mod project;
 mod publish;
 mod reference;
+mod serve;
 mod verify;
