@@ -6,7 +6,7 @@
 //! let filter = Filter::parse("properties.os eq debian|alpine and not public eq false").unwrap();
 //! assert!(filter.matches(|field| match field {
 //!     "properties.os" => Some(Value::Text("Debian".into())),
-//!     "public" => Some(Value::Flag(true)),
+//!     "public" => Some(Value::Bool(true)),
 //!     _ => None,
 //! }));
 //! ```
@@ -77,9 +77,9 @@ pub enum Value<'a> {
     /// Text.
     Text(Cow<'a, str>),
     /// A truth value.
-    Flag(bool),
+    Bool(bool),
     /// A number.
-    Number(i64),
+    Int(i64),
     /// The field exists in principle and is not set: equal to no value.
     Unset,
 }
@@ -184,16 +184,16 @@ pub fn image_field<'a>(image: &'a Image, project: &'a str, field: &str) -> Optio
     let time = |at: Option<Timestamp>| at.map_or(Value::Unset, |at| Value::Text(at.rfc3339().into()));
     Some(match field {
         "architecture" => Value::Text(image.architecture.name().into()),
-        "auto_update" => Value::Flag(image.auto_update),
-        "cached" => Value::Flag(false),
+        "auto_update" => Value::Bool(image.auto_update),
+        "cached" => Value::Bool(false),
         "created_at" => time(Some(image.created_at)),
         "expires_at" => time(image.expires_at),
         "filename" => Value::Text(image.filename.as_str().into()),
         "fingerprint" => Value::Text(image.fingerprint.to_string().into()),
         "last_used_at" => time(image.last_used_at),
         "project" => Value::Text(project.into()),
-        "public" => Value::Flag(image.public),
-        "size" => Value::Number(i64::try_from(image.files.size()).unwrap_or(i64::MAX)),
+        "public" => Value::Bool(image.public),
+        "size" => Value::Int(i64::try_from(image.files.size()).unwrap_or(i64::MAX)),
         "type" => Value::Text(image.image_type.as_str().into()),
         "uploaded_at" => time(Some(image.uploaded_at)),
         _ => return None,
@@ -207,8 +207,8 @@ impl Wanted {
                 TextPattern::Word(word) => text.to_lowercase() == *word,
                 TextPattern::Regex(regex) => regex.is_match(text),
             },
-            Value::Flag(flag) => self.flag == Some(*flag),
-            Value::Number(number) => self.number == Some(*number),
+            Value::Bool(flag) => self.flag == Some(*flag),
+            Value::Int(number) => self.number == Some(*number),
             Value::Unset => false,
         }
     }

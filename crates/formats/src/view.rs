@@ -236,13 +236,14 @@ fn values(key: &'static str, list: &str) -> Result<BTreeSet<String>, ViewError> 
         if value.is_empty() {
             return Err(ViewError::EmptyValue(key));
         }
+        let value = value.to_lowercase();
         if value.len() > MAX_VALUE_BYTES {
             return Err(ViewError::LongValue(key));
         }
         if value.chars().any(char::is_control) {
             return Err(ViewError::ControlCharacter(key));
         }
-        set.insert(value.to_lowercase());
+        set.insert(value);
     }
     Ok(set)
 }

@@ -51,6 +51,6 @@ impl App {
             None => Location::Sqlite(data.join("catalog.db")),
         };
         let catalog = Catalog::open(&location).await?;
-        Ok(Self { publisher: Publisher { catalog: catalog.clone(), blobs: blobs.clone() }, catalog, blobs })
+        Ok(Self { publisher: Publisher::new(catalog.clone(), blobs.clone()), catalog, blobs })
     }
 }

@@ -1,1 +1,301 @@
-//! The settings of one installation: defaults, then a TOML file, then `HEADWATER_…` variables, then flags.
+//! What can be set, where from, and what it is when nobody sets it.
+//!
+//! ```
+//! let config = headwater::config::Config::read(None).unwrap();
+//! assert_eq!(config.log.level, "info");
+//! ```
+//!
+//! Three layers, the first that says something wins: flags of the command line, `HEADWATER_…` in the environment, the file
+//! (TOML). Everything has a default, so none of the three is needed. [`template`] is the commented file, made from the words
+//! below; `docs/reference/configuration.md` holds the same text, and a test compares them.
+//!
+//! This file does not know the command line; that is [`crate::cli`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use confique::Config as _;
+use confique::toml::FormatOptions;
+use headwater_formats::arch::Architecture;
+use serde::Deserialize;
+
+use crate::http::accept::Limits;
+use crate::http::tls::Files;
+
+/// The settings of a Headwater server. Every one may be left out.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Config {
+    /// The data folder: catalog, images and certificate. Without it:
+    /// $XDG_DATA_HOME/headwater, else ~/.local/share/headwater.
+    #[config(env = "HEADWATER_DATA")]
+    pub data: Option<PathBuf>,
+    /// A PostgreSQL server for the catalog, as postgres://user:password@host/database.
+    /// Without it, the catalog is a file in the data folder.
+    #[config(env = "HEADWATER_DATABASE")]
+    pub database: Option<String>,
+    /// Where to listen: TLS and plain HTTP on the same port. [::] is every address,
+    /// IPv4 included. Ignored when systemd hands over sockets. In the environment,
+    /// several are separated by commas.
+    #[config(env = "HEADWATER_LISTEN", parse_env = confique::env::parse::list_by_comma, default = ["[::]:8443"])]
+    pub listen: Vec<SocketAddr>,
+    /// The name that the certificate of the first run is made for, and that the first
+    /// run prints in commands. Without it: the name of the host.
+    #[config(env = "HEADWATER_SERVER_NAME")]
+    pub server_name: Option<String>,
+    /// The architectures that an alias such as debian/12 means for clients that do not
+    /// say their own, best first. Without it: that of this machine.
+    #[config(env = "HEADWATER_ARCHITECTURES", parse_env = confique::env::parse::list_by_comma)]
+    pub architectures: Option<Vec<String>>,
+    /// How many hours the files of deleted images can still be downloaded: clients keep
+    /// lists for an hour and more.
+    #[config(env = "HEADWATER_GRACE_HOURS", default = 24)]
+    pub grace_hours: u32,
+    /// The certificate.
+    #[config(nested)]
+    pub tls: Tls,
+    /// What clients may cost.
+    #[config(nested)]
+    pub limits: LimitSettings,
+    /// What is kept in memory.
+    #[config(nested)]
+    pub cache: Cache,
+    /// What is written to standard error.
+    #[config(nested)]
+    pub log: Log,
+}
+
+/// The certificate.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Tls {
+    /// The certificate chain in PEM; read again when the file changes, so that any ACME
+    /// client can renew it. Without it: one that the first run makes, in tls/server.crt
+    /// of the data folder.
+    #[config(env = "HEADWATER_TLS_CERTIFICATE")]
+    pub certificate: Option<PathBuf>,
+    /// The key of the certificate in PEM.
+    #[config(env = "HEADWATER_TLS_KEY")]
+    pub key: Option<PathBuf>,
+    /// Also speak TLS 1.2. LXD and Incus never need it.
+    #[config(env = "HEADWATER_TLS_ALLOW_1_2", default = false)]
+    pub allow_1_2: bool,
+}
+
+/// What clients may cost.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct LimitSettings {
+    /// Connections at a time; further ones wait.
+    #[config(env = "HEADWATER_LIMITS_CONNECTIONS", default = 4096)]
+    pub connections: u32,
+    /// Seconds that a TLS handshake may take.
+    #[config(env = "HEADWATER_LIMITS_HANDSHAKE_SECONDS", default = 10)]
+    pub handshake_seconds: u32,
+    /// Seconds that the head of a request may take, and that a connection may stay
+    /// open without one.
+    #[config(env = "HEADWATER_LIMITS_IDLE_SECONDS", default = 30)]
+    pub idle_seconds: u32,
+    /// Seconds that a client may take nothing of a download before it is given up.
+    #[config(env = "HEADWATER_LIMITS_STALL_SECONDS", default = 60)]
+    pub stall_seconds: u32,
+    /// Seconds that running downloads may take when the server is told to end.
+    #[config(env = "HEADWATER_LIMITS_DRAIN_SECONDS", default = 30)]
+    pub drain_seconds: u32,
+}
+
+/// What is kept in memory.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Cache {
+    /// MiB of prepared simplestreams documents.
+    #[config(env = "HEADWATER_CACHE_DOCUMENTS_MIB", default = 32)]
+    pub documents_mib: u32,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Log {
+    /// text or json (one object per line).
+    #[config(env = "HEADWATER_LOG_FORMAT", default = "text")]
+    pub format: LogFormat,
+    /// error, warn, info, debug or trace; also per part, as in "info,access=warn".
+    /// Each request is a line of the part "access". Taken over on SIGHUP.
+    #[config(env = "HEADWATER_LOG_LEVEL", default = "info")]
+    pub level: String,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file or the environment.
+    #[error("the configuration cannot be used: {0}; `headwater serve --print-config` shows what can be set")]
+    Unusable(String),
+    /// A certificate without a key, or a key without a certificate.
+    #[error("tls.certificate and tls.key belong together; set both, or neither to use the one of the first run")]
+    HalfACertificate,
+    /// An architecture that nobody knows.
+    #[error("architectures: {0}")]
+    Architecture(#[from] headwater_formats::arch::UnknownArchitecture),
+    /// Nothing to listen on.
+    #[error("listen names no address; give at least one, for example \"[::]:8443\"")]
+    NoAddress,
+    /// A limit of zero.
+    #[error("{0} is 0, with which nothing would be served; give at least 1")]
+    Zero(&'static str),
+}
+
+impl Config {
+    /// Reads the environment and, if there is one, the file.
+    pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut builder = Self::builder().env();
+        if let Some(path) = file {
+            // confique takes a file that is not there for an empty one; a misspelt name should be told.
+            if let Err(error) = std::fs::metadata(path) {
+                return Err(ConfigError::Unusable(format!("{}: {error}", path.display())));
+            }
+            builder = builder.file(path);
+        }
+        let config = builder.load().map_err(|error| ConfigError::Unusable(causes(&error)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err(ConfigError::HalfACertificate);
+        }
+        if self.listen.is_empty() {
+            return Err(ConfigError::NoAddress);
+        }
+        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, .. } = self.limits;
+        for (value, name) in [
+            (connections, "limits.connections"),
+            (handshake_seconds, "limits.handshake_seconds"),
+            (idle_seconds, "limits.idle_seconds"),
+            (stall_seconds, "limits.stall_seconds"),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero(name));
+            }
+        }
+        self.architectures().map(|_| ())
+    }
+
+    /// The architectures of aliases for clients that do not say theirs.
+    pub fn architectures(&self) -> Result<Vec<Architecture>, ConfigError> {
+        match &self.architectures {
+            Some(names) => names.iter().map(|name| Ok(name.trim().parse()?)).collect(),
+            None => Ok(std::env::consts::ARCH.parse().into_iter().collect()),
+        }
+    }
+
+    /// Where the certificate is; `true` when it is ours to make.
+    pub fn certificate(&self, data: &Path) -> (Files, bool) {
+        match (&self.tls.certificate, &self.tls.key) {
+            (Some(certificate), Some(key)) => (Files { certificate: certificate.clone(), key: key.clone() }, false),
+            _ => (Files::in_data(data), true),
+        }
+    }
+
+    /// The limits as the accept loop takes them.
+    pub fn limits(&self) -> Limits {
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        Limits {
+            connections: usize::try_from(self.limits.connections).unwrap_or(usize::MAX),
+            handshake: seconds(self.limits.handshake_seconds),
+            head: seconds(self.limits.idle_seconds),
+            stall: seconds(self.limits.stall_seconds),
+            drain: seconds(self.limits.drain_seconds),
+            ..Limits::default()
+        }
+    }
+}
+
+/// The commented configuration file with all the defaults.
+pub fn template() -> String {
+    confique::toml::template::<Config>(FormatOptions::default())
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string().trim_end().to_owned();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(next.trim_end()) {
+            text.push_str(": ");
+            text.push_str(next.trim_end());
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headwater.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(Some(&path))
+    }
+
+    #[test]
+    fn everything_has_a_default_and_the_template_says_it() {
+        let config = read(&template()).unwrap();
+        assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
+        assert_eq!(config.limits().connections, 4096);
+        assert!(!config.architectures().unwrap().is_empty());
+        assert_eq!(config.certificate(Path::new("/d")).0.key, Path::new("/d/tls/server.key"));
+    }
+
+    #[test]
+    fn the_reference_is_the_template() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/configuration.md");
+        let expected = format!(
+            "# Configuration\n\nHeadwater needs no configuration. What can be set stands below, with its default; `headwater serve \
+             --print-config` prints the same.\nA flag of the command line comes first, then the environment, then the file that \
+             `--config FILE` (or `HEADWATER_CONFIG`) names.\n\n```toml\n{}```\n",
+            template()
+        );
+        if std::env::var_os("HEADWATER_WRITE_REFERENCE").is_some() {
+            std::fs::write(&page, &expected).unwrap();
+        }
+        let found = std::fs::read_to_string(&page).unwrap_or_default();
+        assert!(found == expected, "{} is out of date; run this test with HEADWATER_WRITE_REFERENCE=1", page.display());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told() {
+        for (text, words) in [
+            ("colour = 1", "unknown field `colour`"),
+            ("[tls]\nallow_1_3 = true", "unknown field `allow_1_3`"),
+            ("listen = [\"8443\"]", "invalid socket address syntax"),
+            ("listen = []", "listen names no address"),
+            ("[tls]\ncertificate = \"a\"", "belong together"),
+            ("architectures = [\"vax\"]", "architectures: \"vax\" is no architecture"),
+            ("[limits]\nconnections = 0", "limits.connections is 0"),
+            ("[log]\nformat = \"xml\"", "unknown variant `xml`"),
+            ("listen = ", "headwater.toml"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        let error = Config::read(Some(Path::new("/nowhere/headwater.toml"))).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/headwater.toml: No such file"), "{error}");
+    }
+}

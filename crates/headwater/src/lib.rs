@@ -11,6 +11,7 @@ pub mod blobs;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod documents;
 pub mod fail_point;
 pub mod first_run;
 pub mod http;

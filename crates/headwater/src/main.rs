@@ -1,3 +1,5 @@
 //! The `headwater` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    headwater::cli::main(std::env::args_os())
+}

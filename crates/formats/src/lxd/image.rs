@@ -90,11 +90,13 @@ impl<'a> Image<'a> {
 #[serde(default)]
 pub struct ImagePut {
     /// Whether the image shall follow its `update_source`.
+    #[serde(deserialize_with = "null_is_default")]
     pub auto_update: bool,
     /// All the properties; those that are missing go.
     #[serde(deserialize_with = "null_is_default")]
     pub properties: BTreeMap<String, String>,
     /// Whether guests shall see it.
+    #[serde(deserialize_with = "null_is_default")]
     pub public: bool,
     /// None keeps the expiry that is there.
     pub expires_at: WireTime,
@@ -158,7 +160,7 @@ mod tests {
     fn a_change_may_leave_out_anything() {
         assert_eq!(serde_json::from_str::<ImagePut>("{}").unwrap(), ImagePut::default());
         let put: ImagePut = serde_json::from_str(
-            r#"{"properties":null,"profiles":null,"public":true,"expires_at":"0001-01-01T00:00:00Z","new":1}"#,
+            r#"{"properties":null,"profiles":null,"auto_update":null,"public":true,"expires_at":"0001-01-01T00:00:00Z","new":1}"#,
         )
         .unwrap();
         assert_eq!(put, ImagePut { public: true, ..ImagePut::default() });

@@ -15,12 +15,19 @@
 //! The way out: products are written strictly typed, one way for each [`Family`] of clients ([`render`]), after
 //! [`item`] has said which image takes which place in a version.
 //!
+//! The way in: documents of other servers are read leniently ([`parse`]), and [`client`] computes from them which images
+//! a client would build. [`convert`] turns these into products of ours and says what is lost on the way. [`go`] reads
+//! as strictly as the clients themselves do, to check that what is written can be read.
+//!
 //! What this module does not know: signatures, HTTP, and where the files lie (paths are `images/<digest>.<extension>`,
 //! relative to the address that people configure).
 
+pub mod client;
+pub mod convert;
 pub mod family;
 pub mod go;
 pub mod item;
+pub mod parse;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::item::{Slot, slot};
-use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH};
+use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH, go};
 use crate::digest::{Digest, Fingerprint};
 use crate::image::{Image, ImageFile, ImageFiles};
 use crate::names::AliasName;
@@ -28,26 +28,9 @@ pub const DOCUMENT_SEPARATOR: &[u8] = b",";
 /// Stands after the last fragment.
 pub const DOCUMENT_TAIL: &[u8] = b"}}";
 
-/// What a product's fields are called by clients: upstream's fields of these names are not given out again.
-const PRODUCT_FIELDS: &[&str] = &[
-    "aliases",
-    "arch",
-    "os",
-    "release",
-    "release_codename",
-    "release_title",
-    "requirements",
-    "lxd_requirements",
-    "support_eol",
-    "supported",
-    "variant",
-    "version",
-    "versions",
-    "_aliases",
-];
-
-/// The same for versions.
-const VERSION_FIELDS: &[&str] = &["items", "label", "pubname", "_aliases"];
+/// Names that mean something to Python's library beside those that Go clients know: it takes the strongest hash that it
+/// finds, and spells out abbreviations.
+const PYTHON: &[&str] = &["_aliases", "sha512", "item_name", "item_url", "product_name", "version_name"];
 
 /// The index, naming the products of these keys. Without keys it has no entry: clients skip a stream without
 /// products, and a document need not be there.
@@ -81,7 +64,8 @@ pub fn write_index<'a>(
 }
 
 /// The products document for that family of clients. The order is that of `products`; what cannot be listed is left
-/// out: images without a [`slot`], a fingerprint or a product key for the second time, versions and products without images.
+/// out: images without a [`slot`], a fingerprint, a version name or a product key for the second time, versions and products
+/// without images.
 pub fn products<P: Borrow<Product>>(
     products: impl IntoIterator<Item = P>,
     family: Family,
@@ -215,9 +199,12 @@ impl ItemOut {
 fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Vec<u8>> {
     let mut versions = BTreeMap::new();
     for version in &product.versions {
+        if versions.contains_key(version.name.as_str()) {
+            continue;
+        }
         let chosen = choose(version, seen);
         if !chosen.is_empty() {
-            versions.entry(version.name.as_str()).or_insert((version, chosen));
+            versions.insert(version.name.as_str(), (version, chosen));
         }
     }
     let (_, (_, newest)) = versions.last_key_value()?;
@@ -236,7 +223,7 @@ fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) 
         lxd_requirements: given.filter(|_| family.reads_lxd()),
         support_eol: support_eol(versions.values().flat_map(|(_, images)| images)),
         supported: product.extra.get("supported").and_then(Value::as_bool),
-        extra: foreign(&product.extra, PRODUCT_FIELDS),
+        extra: foreign(&product.extra),
         versions: versions
             .iter()
             .map(|(name, (version, images))| (*name, version_out(version, images, family)))
@@ -269,7 +256,7 @@ fn version_out<'a>(version: &'a Version, images: &[(Slot, &'a Image)], family: F
     VersionOut {
         label: images.iter().find_map(|(_, image)| image.property("label")).or_else(|| text("label")),
         pubname: text("pubname"),
-        extra: foreign(&version.extra, VERSION_FIELDS),
+        extra: foreign(&version.extra),
         items: items(images, family),
     }
 }
@@ -358,12 +345,16 @@ fn support_eol<'a>(images: impl Iterator<Item = &'a (Slot, &'a Image)>) -> Optio
     days?.into_iter().max().map(Timestamp::date)
 }
 
-/// Upstream's fields that no client can take for one that it knows. Go compares names of fields without regard to
-/// case, by a folding in which two letters outside of ASCII equal `k` and `s`.
-fn foreign<'a>(extra: &'a BTreeMap<String, Value>, known: &[&str]) -> BTreeMap<&'a str, &'a Value> {
+/// Upstream's fields that no client can take for one that it knows, of this level or of one below it: Python's library
+/// lets fields count for all that stands below them. Go compares names of fields without regard to case, by a folding
+/// in which two letters outside of ASCII equal `k` and `s`.
+fn foreign(extra: &BTreeMap<String, Value>) -> BTreeMap<&str, &Value> {
     extra
         .iter()
-        .filter(|(key, _)| !known.contains(&super::go::fold(key).as_str()))
+        .filter(|(key, _)| {
+            let name = go::fold(key);
+            ![go::PRODUCT, go::VERSION, go::ITEM, PYTHON].iter().any(|known| known.contains(&name.as_str()))
+        })
         .map(|(key, value)| (key.as_str(), value))
         .collect()
 }

@@ -1,68 +1,124 @@
 //! Bytes by their digest: stage, commit, open, stat, delete, list.
 //!
-//! ```no_run
-//! # fn example() -> Result<(), headwater::blobs::BlobError> {
+//! ```
+//! # fn example(folder: &std::path::Path) -> Result<(), headwater::blobs::BlobError> {
 //! use std::io::Write;
 //! use headwater::blobs::Blobs;
 //!
-//! let blobs = Blobs::open("data/blobs")?;
+//! let blobs = Blobs::open(folder)?;
 //! let mut staged = blobs.stage()?;
 //! staged.write_all(b"hello")?;
 //! let placed = staged.commit()?; // durable under its digest from here on
+//! assert_eq!(blobs.stat(&placed.digest())?, Some(5));
 //! # Ok(()) }
+//! # example(tempfile::tempdir().unwrap().path()).unwrap();
 //! ```
 //!
-//! A blob is written to a staging file, hashed on the way, synced, renamed to the name that its digest gives it, and the
-//! folder is synced. Dropping a staged blob without committing it means that nothing happened. All calls block: callers
-//! that are async go through `spawn_blocking`.
+//! # Why a blob under its name is whole
 //!
-//! This room knows nothing of images, of the catalog, or of who may read what. Only `layout.rs` knows a path.
+//! A blob is written to a staging file, hashed on the way, and synced; only then it gets, by a hard link, the name that
+//! its digest gives it, and the folders are synced. A link is there or not there, and the bytes were on the disk before
+//! it: so a file under a digest's name is whole, also after the power failed at any moment, and its length proves nothing that
+//! the name does not prove already. (What changes on the disk later is found by re-hashing, not here.) A hard link rather than
+//! a rename, because it never replaces what is there, and because the staged name stays behind as a way to put the
+//! blob back when a sweep removed it before the catalog came to name it: see [`Placed::ensure`]. The file system must know
+//! hard links, as all that servers use do.
+//!
+//! # Who may remove a staged file
+//!
+//! Whoever stages holds a shared `flock` on the file. A sweep takes an exclusive one without waiting, so that it only
+//! removes what a dead process left behind. Dropping a staged blob without committing it means that nothing happened.
+//!
+//! All calls block: callers that are async go through `spawn_blocking`. This room knows nothing of images, of the
+//! catalog, or of who may read what. Only `layout.rs` knows a path.
+
+#[cfg(test)]
+mod conformance;
+mod error;
+mod intake;
+mod layout;
+mod list;
+mod open;
+mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use headwater_formats::digest::Digest;
 
-/// Why bytes could not be stored or read.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// The store is from another release.
-    #[error(
-        "the blob store has layout {found:?}, this program knows {known:?}; start the headwater that made it, or restore a backup"
-    )]
-    Layout {
-        /// What `VERSION` says.
-        found: String,
-        /// What this program writes.
-        known: String,
-    },
-    /// The operating system said no.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
+pub use error::BlobError;
+pub use intake::{Intake, IntakeError};
+pub use list::List;
+pub use open::{BlobReader, OpenBlob};
+pub use stage::{Placed, Staged};
+
+use layout::Layout;
+
+/// The store: a handle that can be cloned and shared, also between processes that open the same folder.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    layout: Arc<Layout>,
 }
 
-/// The store: a handle that can be cloned and shared.
-#[derive(Debug, Clone)]
-pub struct Blobs {}
-
-/// A blob that is open for reading at any offset ([`std::os::unix::fs::FileExt`]). It stays readable when the blob is deleted meanwhile.
-#[derive(Debug)]
-pub struct OpenBlob {
-    /// The file.
-    pub file: std::fs::File,
-    /// Its length in bytes.
-    pub size: u64,
+/// What a dead process left in staging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leftovers {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes their removal sets free. A staged name of a blob that is in place sets nothing free.
+    pub bytes: u64,
 }
 
 impl Blobs {
-    /// Opens the store in this folder, making it when it is missing.
+    /// Opens the store in this folder, making it when it is missing. A store that is there already is opened without
+    /// writing, so that it can be read from a read-only disk.
+    ///
+    /// # Errors
+    /// [`BlobError::Layout`] when another release made the store; the others when the folder cannot be made or read.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, BlobError> {
-        let _ = folder;
-        unimplemented!()
+        Ok(Self { layout: Arc::new(Layout::open(folder.as_ref())?) })
+    }
+
+    /// Begins a blob whose digest is not known yet.
+    pub fn stage(&self) -> Result<Staged, BlobError> {
+        Staged::new(&self.layout)
     }
 
     /// Opens a blob; `None` when there is none with this digest.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<OpenBlob>, BlobError> {
-        let _ = digest;
-        unimplemented!()
+        open::open(&self.layout, digest)
+    }
+
+    /// The length of a blob in bytes; `None` when there is none with this digest.
+    pub fn stat(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        open::stat(&self.layout, digest)
+    }
+
+    /// Gives a blob a second name on the same file system, without copying it. `false` when the two are on different
+    /// file systems, or the file system has no links: then copy it.
+    ///
+    /// # Errors
+    /// When there is no such blob, or when `to` exists already.
+    pub fn link_to(&self, digest: &Digest, to: &Path) -> Result<bool, BlobError> {
+        open::link_to(&self.layout, digest, to)
+    }
+
+    /// Removes a blob. `false` when there is none with this digest. Who has it open can read on.
+    ///
+    /// The caller makes sure that nothing needs it: see [`Catalog::forget_blob`](crate::catalog::Catalog::forget_blob).
+    pub fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
+        open::delete(&self.layout, digest)
+    }
+
+    /// All blobs in the order of their digests. Holds the names of one folder of 256 at a time.
+    pub fn list(&self) -> List {
+        List::new(Arc::clone(&self.layout))
+    }
+
+    /// What dead processes left in staging; removes it unless `dry_run`.
+    pub fn sweep_staging(&self, dry_run: bool) -> Result<Leftovers, BlobError> {
+        stage::sweep(&self.layout, dry_run)
     }
 }

@@ -192,6 +192,35 @@ impl Catalog {
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
+
+    /// Gives a hand-made alias another name; description and target stay.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoAlias`], [`CatalogError::AliasExists`].
+    pub async fn rename_alias(
+        &self,
+        project: &ProjectName,
+        old: &AliasName,
+        new: &AliasName,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let project = project_id(&mut tx, project).await?;
+        let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
+        if tx.row(sql, values![project, old.as_str()]).await?.is_none() {
+            return Err(CatalogError::NoAlias(old.as_str().to_owned()));
+        }
+        if tx.row(sql, values![project, new.as_str()]).await?.is_some() {
+            return Err(CatalogError::AliasExists(new.clone()));
+        }
+        tx.execute(
+            "UPDATE aliases SET name = $3 WHERE project_id = $1 AND name = $2",
+            values![project, old.as_str(), new.as_str()],
+        )
+        .await?;
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
+    }
 }
 
 /// One name, as it stands: `None` when no alias of it leads to anything visible, otherwise its description and the

@@ -1,1 +1,239 @@
-//! The web: one port that speaks TLS and plain HTTP, and the front-ends behind it.
+//! The front door: connections, routes, and the two protocols in which the same images are answered.
+//!
+//! A request goes through [`handle`]: its path becomes a [`route::Route`], the table says who may call, [`caller`] resolves who
+//! is asking into a [`Viewer`](crate::auth::Viewer), and a front-end ([`simplestreams`], [`lxd`], or the files in [`files`]) translates what the
+//! catalog answers. `handle` needs no socket, so tests call it as connections do:
+//!
+//! ```no_run
+//! # async fn example(app: headwater::app::App) {
+//! use headwater::http::{Connection, Settings, State, handle};
+//!
+//! let state = State::new(app, Settings::default(), || headwater_formats::timestamp::Timestamp::EPOCH);
+//! let (request, ()) = http::Request::get("/1.0").body(()).unwrap().into_parts();
+//! let answer = handle(&state, &request, &Connection::test_tls()).await;
+//! assert_eq!(answer.status(), 200);
+//! # }
+//! ```
+//!
+//! Where things are: a header is parsed in [`conditional`], [`respond`] or [`caller`]; a path in [`path`] and [`route`]; a query in
+//! [`query`]; sockets are opened in [`listen`], accepted in [`accept`] and spoken to in [`connection`]; TLS is in [`tls`] and nowhere else.
+//!
+//! This room knows nothing of SQL, of where blobs lie, or of how images are published.
+
+pub mod accept;
+pub mod access;
+pub mod body;
+pub mod buffers;
+pub mod caller;
+pub mod conditional;
+pub mod connection;
+pub mod file_body;
+pub mod files;
+pub mod listen;
+pub mod lxd;
+pub mod path;
+pub mod plain;
+pub mod query;
+pub mod respond;
+pub mod route;
+pub mod simplestreams;
+pub mod stall;
+pub mod tls;
+pub mod used;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headwater_formats::arch::Architecture;
+use headwater_formats::timestamp::Timestamp;
+use http::request::Parts;
+use http::{Method, Response, StatusCode, header};
+
+use self::body::Body;
+use self::buffers::Pool;
+use self::route::{Dialect, Endpoint, Route, Who};
+use self::simplestreams::Documents;
+use self::used::Used;
+use crate::app::App;
+
+/// What can be set about the answers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The architectures that an alias means for a client that does not say its own, best first.
+    pub architectures: Vec<Architecture>,
+    /// Most bytes of prepared documents that are kept in memory.
+    pub document_cache: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { architectures: vec![Architecture::X86_64], document_cache: 32 * 1024 * 1024 }
+    }
+}
+
+/// What every request needs.
+pub struct State {
+    app: App,
+    settings: Settings,
+    documents: Documents,
+    pool: Arc<Pool>,
+    used: Used,
+    draining: AtomicBool,
+    now: fn() -> Timestamp,
+}
+
+impl State {
+    /// The state over an open installation. `now` is asked for the time when an image is downloaded.
+    pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
+        Self {
+            documents: Documents::new(settings.document_cache),
+            app,
+            settings,
+            pool: Arc::default(),
+            used: Used::default(),
+            draining: AtomicBool::new(false),
+            now,
+        }
+    }
+
+    /// From now on `/readyz` says that no new requests are wanted.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes down which images were downloaded since the last time.
+    pub async fn flush_used(&self) {
+        self.used.flush(&self.app.catalog, (self.now)()).await;
+    }
+}
+
+/// How a request came in.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Plain or TLS.
+    pub transport: Transport,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// HTTP as it is.
+    Plain,
+    /// TLS, with the certificate that the client showed, if any. Nothing was checked about it but that the client
+    /// holds its key.
+    Tls(Option<Arc<tls::ClientCertificate>>),
+}
+
+impl Connection {
+    /// A TLS connection without client certificate from a loopback address, for tests.
+    pub fn test_tls() -> Self {
+        Self { peer: SocketAddr::from(([127, 0, 0, 1], 9)), transport: Transport::Tls(None) }
+    }
+
+    /// The same in plain.
+    pub fn test_plain() -> Self {
+        Self { transport: Transport::Plain, ..Self::test_tls() }
+    }
+
+    /// Whether nobody between can read or change what is said.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+}
+
+/// Answers one request. What fails inside is logged here and told in general terms outside.
+pub async fn handle(state: &State, request: &Parts, connection: &Connection) -> Response<Body> {
+    let response = answer(state, request, connection).await;
+    if request.method == Method::HEAD { respond::without_body(response) } else { response }
+}
+
+async fn answer(state: &State, request: &Parts, connection: &Connection) -> Response<Body> {
+    let path = request.uri.path();
+    let route = match Route::parse(path) {
+        Ok(route) => route,
+        Err(error) => return told(route::dialect_of(path), error.status(), api_words(&error), &error),
+    };
+    let row = route.endpoint().row();
+    if !connection.is_tls()
+        && let Err(refusal) = plain::check(row, request)
+    {
+        return told(row.dialect, StatusCode::BAD_REQUEST, &refusal.to_string(), &refusal);
+    }
+    match row.who(&request.method) {
+        Some(Who::Guests) => {}
+        Some(Who::Trusted) => {
+            return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED);
+        }
+        None if row.dialect == Dialect::Api => return lxd::error(StatusCode::NOT_IMPLEMENTED, "not implemented"),
+        None => {
+            let sentence = format!("{} is not known here; use {}", request.method, row.allow());
+            let mut response = respond::text(StatusCode::METHOD_NOT_ALLOWED, sentence);
+            respond::set(&mut response, header::ALLOW, row.allow());
+            return response;
+        }
+    }
+    let caller = match caller::resolve(request, connection) {
+        Ok(caller) => caller,
+        Err(refusal) => return refused(row.dialect, &refusal),
+    };
+    match route {
+        Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
+        Route::Bare(Endpoint::Ready) => ready(state).await,
+        Route::Index(scope) => simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Index).await,
+        Route::Products(scope) => {
+            simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
+        }
+        Route::File { digest, format } => files::answer(state, request, &caller, digest, format).await,
+        route => lxd::answer(state, request, &caller, route).await,
+    }
+}
+
+/// The words of the LXD API for an address that means nothing; clients and people know them.
+fn api_words(error: &route::RouteError) -> &str {
+    match error {
+        route::RouteError::Nothing | route::RouteError::NoProject => "not found",
+        route::RouteError::Path(_) | route::RouteError::View(_) => "",
+    }
+}
+
+fn told(dialect: Dialect, status: StatusCode, api: &str, sentence: &dyn std::fmt::Display) -> Response<Body> {
+    match dialect {
+        Dialect::Text => respond::text(status, sentence),
+        Dialect::Api if api.is_empty() => lxd::error(status, &sentence.to_string()),
+        Dialect::Api => lxd::error(status, api),
+    }
+}
+
+fn refused(dialect: Dialect, refusal: &caller::Refused) -> Response<Body> {
+    match dialect {
+        Dialect::Api => lxd::error(StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED),
+        Dialect::Text => {
+            let mut response = respond::text(StatusCode::UNAUTHORIZED, refusal);
+            respond::set(&mut response, header::WWW_AUTHENTICATE, "Basic realm=\"Headwater\", charset=\"UTF-8\"");
+            response
+        }
+    }
+}
+
+async fn ready(state: &State) -> Response<Body> {
+    if state.draining.load(Ordering::Relaxed) {
+        return respond::text(StatusCode::SERVICE_UNAVAILABLE, "this server is shutting down");
+    }
+    match state.app.catalog.revision().await {
+        Ok(_) => respond::text(StatusCode::OK, "ready"),
+        Err(error) => {
+            tracing::error!(%error, "not ready: the catalog does not answer");
+            respond::text(StatusCode::SERVICE_UNAVAILABLE, "the catalog does not answer; the server's log says why")
+        }
+    }
+}
+
+/// The answer when something failed that is not the client's business: the log has the reason.
+fn failed(dialect: Dialect, what: &str, error: &dyn std::fmt::Display) -> Response<Body> {
+    tracing::error!(%error, "{what}");
+    let sentence = "the server failed to answer; its log says why";
+    told(dialect, StatusCode::INTERNAL_SERVER_ERROR, sentence, &sentence)
+}

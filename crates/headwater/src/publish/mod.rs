@@ -1,6 +1,40 @@
-//! The only writer of bytes and rows together: take in, check, list; retire, sweep, verify.
+//! The only writer of bytes and rows together: take in, check, list; then sweep, verify, export.
+//!
+//! ```no_run
+//! # async fn example(publisher: headwater::publish::Publisher, now: headwater_formats::timestamp::Timestamp)
+//! # -> Result<(), headwater::publish::PublishError> {
+//! use std::sync::Arc;
+//! use headwater::publish::{Request, Silent, Source};
+//! use headwater_formats::names::ProjectName;
+//!
+//! let request = Request {
+//!     project: ProjectName::default_project(),
+//!     first: Source::File("incus.tar.xz".into()),
+//!     root: Some(Source::File("rootfs.squashfs".into())),
+//!     aliases: vec![],
+//!     public: true,
+//!     properties: Default::default(),
+//! };
+//! let published = publisher.publish(request, Arc::new(Silent), now).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A publication has three steps. **Take in**: one pass over the bytes stages and hashes them. **Inspect**: what they are
+//! is told by looking into the staged files, so that bad input leaves nothing. **Commit**: first the bytes are made
+//! durable, then one transaction lists the image. A crash between the two leaves bytes that nobody knows of, which the next
+//! [sweep](Publisher::sweep) removes; never a row without bytes.
 //!
 //! This room knows nothing of HTTP or of the terminal: progress goes to a [`Progress`], bytes come from a [`Source`].
+
+mod directory;
+mod error;
+mod export;
+mod hash;
+mod ingest;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,8 +44,21 @@ use std::sync::Arc;
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
-use crate::blobs::{BlobError, Blobs};
-use crate::catalog::{Catalog, CatalogError, StoredImage};
+use crate::auth::Viewer;
+use crate::blobs::Blobs;
+use crate::catalog::{Catalog, CatalogError, Committed, NewImage, StoredImage};
+use crate::fail_point;
+
+pub use directory::{DirectoryRequest, PlannedImage, plan_directory};
+pub use error::PublishError;
+pub use export::{ExportError, ExportRequest, Exported};
+pub use sweep::{SweepTotals, Swept};
+pub use verify::{Damage, Verified, VerifyEvent};
+
+use ingest::{Expected, Staging};
+
+/// Most bytes that one image may have unless another limit is set: 256 GiB.
+pub const MAX_IMAGE_BYTES: u64 = 256 << 30;
 
 /// Bytes to publish.
 pub enum Source {
@@ -69,52 +116,100 @@ pub struct Published {
     pub already: bool,
 }
 
-/// Why an image was not published. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// The bytes are not an image, or not one that clients could use. `{file}` is the name that the user gave.
-    #[error("{file:?} cannot be published: {reason}")]
-    Refused {
-        /// The file's name.
-        file: String,
-        /// A sentence.
-        reason: String,
-    },
-    /// The source could not be read.
-    #[error("{file:?} cannot be read: {source}")]
-    Read {
-        /// The file's name.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The bytes could not be stored.
-    #[error(transparent)]
-    Blobs(#[from] BlobError),
-    /// The rows could not be written.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-}
-
 /// The room's handle.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Publisher {
     /// What exists.
     pub catalog: Catalog,
     /// The bytes.
     pub blobs: Blobs,
+    max_image_bytes: u64,
 }
 
 impl Publisher {
+    /// Writes to this catalog and these blobs.
+    pub fn new(catalog: Catalog, blobs: Blobs) -> Self {
+        Self { catalog, blobs, max_image_bytes: MAX_IMAGE_BYTES }
+    }
+
+    /// With another limit for the bytes of one image, all its files together.
+    pub fn with_max_image_bytes(self, max_image_bytes: u64) -> Self {
+        Self { max_image_bytes, ..self }
+    }
+
     /// Takes in, checks and lists one image. When it returns `Ok`, the image is durable and every server on this
-    /// catalog lists it.
+    /// catalog lists it. Publishing the same bytes into the same project again changes nothing and says so.
+    ///
+    /// When this future is dropped, the bytes that were taken in so far are thrown away in the background.
     pub async fn publish(
         &self,
         request: Request,
         progress: Arc<dyn Progress>,
         now: Timestamp,
     ) -> Result<Published, PublishError> {
-        let _ = (request, progress, now);
-        unimplemented!()
+        self.require_project(&request.project).await?;
+        let Request { project, first, root, aliases, public, properties } = request;
+        let staging = self.stage(first, root, Expected::default(), progress).await?;
+        let listing = Listing { project, aliases, public, properties };
+        self.commit(staging, &listing, now).await
+    }
+
+    /// So that nobody uploads gigabytes before hearing that the project is missing.
+    async fn require_project(&self, project: &ProjectName) -> Result<(), PublishError> {
+        match self.catalog.project(&Viewer::operator(), project).await? {
+            Some(_) => Ok(()),
+            None => Err(CatalogError::NoProject(project.to_string()).into()),
+        }
+    }
+
+    async fn stage(
+        &self,
+        first: Source,
+        root: Option<Source>,
+        expected: Expected,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Staging, PublishError> {
+        let (blobs, limit) = (self.blobs.clone(), self.max_image_bytes);
+        blocking(move || ingest::stage(&blobs, first, root, &expected, limit, &*progress)).await
+    }
+
+    async fn commit(&self, staging: Staging, listing: &Listing, now: Timestamp) -> Result<Published, PublishError> {
+        let mut image = staging.image(now);
+        image.public = listing.public;
+        image.properties.extend(listing.properties.clone());
+        let mut placed = blocking(move || staging.place()).await?;
+        let new = NewImage { project: listing.project.clone(), image, aliases: listing.aliases.clone() };
+        fail_point::reached("publish::before-commit");
+        let ensure = move || {
+            placed.iter_mut().try_for_each(|blob| blob.ensure())?;
+            fail_point::reached("publish::ensured");
+            Ok(())
+        };
+        let committed = self.catalog.commit_image(&new, now, ensure).await?;
+        fail_point::reached("publish::after-commit");
+        Ok(match committed {
+            Committed::New(image) => Published { image, already: false },
+            Committed::Already(image) => Published { image, already: true },
+        })
+    }
+}
+
+/// How an image is to be listed.
+struct Listing {
+    project: ProjectName,
+    aliases: Vec<AliasName>,
+    public: bool,
+    properties: BTreeMap<String, String>,
+}
+
+/// Runs what blocks where blocking is allowed; a panic in there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is shutting down cancels what it was given, and then nobody waits here any more.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -1,4 +1,5 @@
 //! What Headwater promises, tried from outside: one module for each room or behaviour, builders and harnesses in `kit`.
+//! All of it is one binary, which is linked once.
 
 #![allow(
     missing_docs,
@@ -9,4 +10,7 @@
 )]
 
 mod catalog;
+mod cli;
+mod house;
+mod http;
 mod kit;

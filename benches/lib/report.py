@@ -1,0 +1,144 @@
+"""What a benchmark found: rows of samples, kept as JSON, shown as a table, written as a piece of Markdown.
+
+    report = Report("download", "Downloads beside nginx", ["headwater", "nginx"])
+    report.row("https, 8 clients", "wall time", "s", [1.1, 1.2], [1.3, 1.2], better="lower", aim=1.0)
+    report.limit("server, 64 downloads", "resident memory", "B", 48e6, most=100 * MIB)
+    report.finish(folder)       # prints, writes NAME.json and NAME.md, says whether all limits held
+"""
+
+import json
+import os
+
+from .machine import describe, sentence
+from .stats import median, ratios, spread
+from .units import show
+
+
+class Report:
+    def __init__(self, name, title, sides, command):
+        self.name = name
+        self.title = title
+        self.sides = sides
+        self.command = command
+        self.machine = describe()
+        self.notes = []
+        self.rows = []
+        self.limits = []
+        self.others = []  # shares of the machine that others took, one per measured piece
+
+    def note(self, text):
+        """A sentence about how it was measured, or what is compared."""
+        self.notes.append(text)
+        print("    " + text, flush=True)
+
+    def row(self, what, measure, unit, *samples, better="lower", aim=None):
+        """Samples of each side, of the same rounds. Ratios are those of the first side to the second; `aim` is the
+        least that the median ratio should be: "MISSED" is said when no round reached it. A side may be None where it has no such figure."""
+        row = {"what": what, "measure": measure, "unit": unit, "better": better, "aim": aim, "sides": {}}
+        for side, values in zip(self.sides, samples):
+            if values:
+                row["sides"][side] = {"samples": values, "median": median(values), "spread": spread(values)}
+        if len(samples) > 1 and samples[0] and samples[1]:
+            each = ratios(samples[0], samples[1], better)
+            row["ratio"] = {"median": median(each), "lowest": min(each), "highest": max(each)}
+            row["reached"] = aim is None or row["ratio"]["median"] >= aim
+            row["undecided"] = aim is not None and row["ratio"]["lowest"] < aim < row["ratio"]["highest"]
+        self.rows.append(row)
+        print(f"    {what}, {measure}: " + self._line(row), flush=True)
+
+    def limit(self, what, measure, unit, value, most):
+        """A figure that must stay below a limit; the exit code tells."""
+        held = value < most
+        self.limits.append({"what": what, "measure": measure, "unit": unit, "value": value, "most": most, "held": held})
+        print(f"    {what}, {measure}: {show(value, unit)} {'<' if held else 'NOT <'} {show(most, unit)}", flush=True)
+
+    def _line(self, row):
+        parts = [f"{side} {show(figures['median'], row['unit'])}" for side, figures in row["sides"].items()]
+        if "ratio" in row:
+            parts.append(_ratio(row))
+        return ", ".join(parts)
+
+    def finish(self, folder):
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, self.name + ".json"), "w") as out:
+            json.dump({k: v for k, v in self.__dict__.items()}, out, indent=1)
+            out.write("\n")
+        with open(os.path.join(folder, self.name + ".md"), "w") as out:
+            out.write(self.markdown())
+        print()
+        print(self.title)
+        for line in _aligned(self._cells()):
+            print("  " + line)
+        for line in _aligned(self._limit_cells()):
+            print("  " + line)
+        return all(limit["held"] for limit in self.limits)
+
+    def markdown(self):
+        """Everything but the headline, to be pasted into a page."""
+        parts = [f"Measured with `{self.command}` on {sentence(self.machine)}."]
+        if self.others:
+            parts[0] += (
+                f" Other processes took {median(self.others):.0%} of the machine's CPU time meanwhile"
+                f" (median of the runs; most {max(self.others):.0%})."
+            )
+        if self.notes:
+            parts.append("\n".join("- " + note for note in self.notes))
+        if self.rows:
+            parts.append(_table(self._cells()))
+        if self.limits:
+            parts.append(_table(self._limit_cells()))
+        return "\n\n".join(parts) + "\n"
+
+    def _cells(self):
+        if not self.rows:
+            return []
+        compared = any("ratio" in row for row in self.rows)
+        head = ["what", "measure"] + self.sides + (["times as good", ""] if compared else [])
+        cells = [head]
+        for row in self.rows:
+            line = [row["what"], row["measure"]]
+            for side in self.sides:
+                figures = row["sides"].get(side)
+                line.append(f"{show(figures['median'], row['unit'])} ±{figures['spread'] / 2:.0%}" if figures else "–")
+            if compared:
+                line += [_ratio(row), _verdict(row)]
+            cells.append(line)
+        return cells
+
+    def _limit_cells(self):
+        if not self.limits:
+            return []
+        cells = [["what", "measure", "value", "limit", ""]]
+        for one in self.limits:
+            verdict = "held" if one["held"] else "NOT HELD"
+            cells.append([one["what"], one["measure"], show(one["value"], one["unit"]), show(one["most"], one["unit"]), verdict])
+        return cells
+
+
+def _ratio(row):
+    if "ratio" not in row:
+        return "–"
+    ratio = row["ratio"]
+    return "{} ({}–{})".format(*(_times(ratio[k]) for k in ("median", "lowest", "highest")))
+
+
+def _times(value):
+    return f"{value:.0f}×" if value >= 20 else f"{value:.1f}×" if value >= 5 else f"{value:.2f}×"
+
+
+def _verdict(row):
+    if row.get("aim") is None or "ratio" not in row:
+        return ""
+    verdict = "reached" if row["reached"] else "within the spread" if row["undecided"] else "MISSED"
+    return f"aim {_times(row['aim'])} {verdict}"
+
+
+def _aligned(cells):
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))] if cells else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
+
+
+def _table(cells):
+    lines = ["| " + " | ".join(line) + " |" for line in cells]
+    lines.insert(1, "|" + " --- |" * len(cells[0]))
+    return "\n".join(lines)

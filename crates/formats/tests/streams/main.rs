@@ -1,0 +1,8 @@
+//! Simplestreams documents: real ones read, ours written, and the way from one to the other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+mod any_input;
+mod real;
+mod round_trip;
+mod written;

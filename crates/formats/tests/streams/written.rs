@@ -1,0 +1,285 @@
+//! The exact bytes of what is written.
+
+use std::collections::BTreeMap;
+
+use headwater_formats::alias;
+use headwater_formats::arch::Architecture;
+use headwater_formats::digest::{Digest, Fingerprint};
+use headwater_formats::image::{FileFormat, Image, ImageFile, ImageFiles, ImageType};
+use headwater_formats::names::VersionName;
+use headwater_formats::product::{Line, Product, Version};
+use headwater_formats::simplestreams::{Family, render};
+use headwater_formats::timestamp::Timestamp;
+
+fn file(byte: u8, size: u64, extension: &str) -> ImageFile {
+    ImageFile { digest: Digest::from_bytes([byte; 32]), size, format: FileFormat::from_extension(extension).unwrap() }
+}
+
+fn image(fingerprint: u8, image_type: ImageType, files: ImageFiles) -> Image {
+    Image {
+        fingerprint: Fingerprint::from_bytes([fingerprint; 32]),
+        image_type,
+        architecture: Architecture::X86_64,
+        files,
+        filename: "meta.tar.xz".into(),
+        created_at: Timestamp::EPOCH,
+        uploaded_at: Timestamp::EPOCH,
+        public: true,
+        expires_at: None,
+        last_used_at: None,
+        auto_update: false,
+        properties: [("requirements.secureboot".to_owned(), "false".to_owned())].into(),
+        profiles: Vec::new(),
+        update_source: None,
+    }
+}
+
+/// Debian 12 with one version: a container and a virtual machine with the same metadata file.
+fn debian() -> Product {
+    let line = Line {
+        os: "Debian".into(),
+        release: "12".into(),
+        variant: "default".into(),
+        architecture: Architecture::X86_64,
+    };
+    let metadata = file(0x01, 812, "tar.xz");
+    Product {
+        key: line.key(),
+        aliases: alias::generated(&line, None, None),
+        line,
+        release_title: None,
+        release_codename: None,
+        version: None,
+        extra: BTreeMap::new(),
+        versions: vec![Version {
+            name: VersionName::new("20240103_07:42").unwrap(),
+            extra: BTreeMap::new(),
+            images: vec![
+                image(
+                    0x22,
+                    ImageType::VirtualMachine,
+                    ImageFiles::Split { metadata, root: file(0x03, 692_434_944, "qcow2") },
+                ),
+                image(
+                    0x11,
+                    ImageType::Container,
+                    ImageFiles::Split { metadata, root: file(0x02, 134_660_096, "squashfs") },
+                ),
+            ],
+        }],
+    }
+}
+
+fn at() -> Timestamp {
+    Timestamp::parse_rfc3339("2024-01-03T07:42:00Z").unwrap()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+const META: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+const SQUASHFS: &str = "0202020202020202020202020202020202020202020202020202020202020202";
+const DISK: &str = "0303030303030303030303030303030303030303030303030303030303030303";
+const CONTAINER: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const MACHINE: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+fn metadata_item(ftype: &str) -> String {
+    format!(
+        r#""{ftype}":{{"ftype":"{ftype}","path":"images/{META}.tar.xz","size":812,"sha256":"{META}","combined_squashfs_sha256":"{CONTAINER}","combined_disk-kvm-img_sha256":"{MACHINE}"}}"#
+    )
+}
+
+fn expected(requirements: &str, metadata: &[&str]) -> String {
+    let disk = format!(
+        r#""disk.qcow2":{{"ftype":"disk-kvm.img","path":"images/{DISK}.qcow2","size":692434944,"sha256":"{DISK}"}}"#
+    );
+    let root = format!(
+        r#""root.squashfs":{{"ftype":"squashfs","path":"images/{SQUASHFS}.squashfs","size":134660096,"sha256":"{SQUASHFS}"}}"#
+    );
+    let mut items = vec![disk];
+    items.extend(metadata.iter().map(|ftype| metadata_item(ftype)));
+    items.push(root);
+    format!(
+        concat!(
+            r#"{{"content_id":"images","datatype":"image-downloads","format":"products:1.0","#,
+            r#""updated":"Wed, 03 Jan 2024 07:42:00 +0000","products":{{"debian:12:amd64:default":{{"#,
+            r#""aliases":"debian/12/default,debian/12,debian/bookworm/default,debian/bookworm","arch":"amd64","os":"Debian","#,
+            r#""release":"12","release_title":"12","variant":"default",{},"#,
+            r#""versions":{{"20240103_07:42":{{"items":{{{}}}}}}}}}}}}}"#
+        ),
+        requirements,
+        items.join(",")
+    )
+}
+
+const BOTH: &str = r#""requirements":{"secureboot":"false"},"lxd_requirements":{"secureboot":"false"}"#;
+
+#[test]
+fn each_family_gets_its_own_document() {
+    let document = |family| text(render::products([debian()], family, at()));
+    assert_eq!(document(Family::Lxd), expected(BOTH, &["lxd.tar.xz"]));
+    assert_eq!(document(Family::Incus), expected(r#""requirements":{"secureboot":"false"}"#, &["incus.tar.xz"]));
+    assert_eq!(document(Family::Any), expected(BOTH, &["incus.tar.xz", "lxd.tar.xz"]));
+}
+
+#[test]
+fn the_index_names_the_products() {
+    assert_eq!(
+        text(render::index(["debian:12:amd64:default", "x\"y"], at())),
+        concat!(
+            r#"{"format":"index:1.0","updated":"Wed, 03 Jan 2024 07:42:00 +0000","index":{"images":{"datatype":"#,
+            r#""image-downloads","format":"products:1.0","path":"streams/v1/images.json","#,
+            r#""updated":"Wed, 03 Jan 2024 07:42:00 +0000","products":["debian:12:amd64:default","x\"y"]}}}"#
+        )
+    );
+    assert_eq!(
+        text(render::index([], at())),
+        r#"{"format":"index:1.0","updated":"Wed, 03 Jan 2024 07:42:00 +0000","index":{}}"#
+    );
+}
+
+#[test]
+fn a_document_is_its_fragments() {
+    let mut other = debian();
+    other.key = "other".into();
+    for image in &mut other.versions[0].images {
+        image.fingerprint = Fingerprint::from_bytes([image.fingerprint.as_bytes()[0] + 1; 32]);
+    }
+    let products = [debian(), other];
+    for family in Family::ALL {
+        let mut joined = render::document_head(at());
+        for (position, product) in products.iter().enumerate() {
+            if position > 0 {
+                joined.extend(render::DOCUMENT_SEPARATOR);
+            }
+            joined.extend(render::product_fragment(product, family).unwrap());
+        }
+        joined.extend(render::DOCUMENT_TAIL);
+        assert_eq!(text(joined), text(render::products(&products, family, at())));
+    }
+}
+
+#[test]
+fn requirements_are_left_out_when_there_are_none() {
+    let mut product = debian();
+    for image in &mut product.versions[0].images {
+        image.properties.clear();
+    }
+    let document = text(render::products([product], Family::Lxd, at()));
+    assert!(!document.contains("requirements"), "an empty lxd_requirements would hide requirements: {document}");
+}
+
+#[test]
+fn the_product_ends_when_its_last_image_does() {
+    let eol = |days: [Option<&str>; 2]| {
+        let mut product = debian();
+        for (image, day) in product.versions[0].images.iter_mut().zip(days) {
+            image.expires_at = day.map(|day| Timestamp::parse_date(day).unwrap());
+        }
+        let document: serde_json::Value =
+            serde_json::from_slice(&render::products([product], Family::Lxd, at())).unwrap();
+        document["products"]["debian:12:amd64:default"]["support_eol"].as_str().map(str::to_owned)
+    };
+    assert_eq!(eol([Some("2026-06-10"), Some("2028-06-30")]).as_deref(), Some("2028-06-30"));
+    assert_eq!(eol([Some("2026-06-10"), None]), None);
+    assert_eq!(eol([Some("2026-06-10"), Some("1970-01-01")]), None);
+}
+
+#[test]
+fn images_with_their_own_metadata_get_their_own_items() {
+    let mut product = debian();
+    if let ImageFiles::Split { metadata, .. } = &mut product.versions[0].images[0].files {
+        *metadata = file(0x09, 900, "tar.zst");
+    }
+    let document: serde_json::Value = serde_json::from_slice(&render::products([product], Family::Any, at())).unwrap();
+    let items = &document["products"]["debian:12:amd64:default"]["versions"]["20240103_07:42"]["items"];
+    let keys: Vec<&String> = items.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["disk.qcow2", "incus-2.tar.xz", "incus.tar.xz", "lxd-2.tar.xz", "lxd.tar.xz", "root.squashfs"]);
+    assert_eq!(items["lxd.tar.xz"]["combined_squashfs_sha256"], CONTAINER);
+    assert_eq!(items["lxd.tar.xz"].get("combined_disk-kvm-img_sha256"), None);
+    assert_eq!(items["lxd-2.tar.xz"]["combined_disk-kvm-img_sha256"], MACHINE);
+    assert_eq!(items["lxd-2.tar.xz"]["ftype"], "lxd.tar.xz");
+    assert_eq!(items["lxd-2.tar.xz"].get("combined_squashfs_sha256"), None);
+}
+
+#[test]
+fn upstreams_fields_come_out_again_but_never_in_the_place_of_ours() {
+    let mut product = debian();
+    product.extra = [
+        ("distro", serde_json::json!("debian")),
+        ("hidden", serde_json::json!({"a": [1, 2]})),
+        ("os", serde_json::json!(1)),
+        ("Aliases", serde_json::json!(["x"])),
+        ("ver\u{17f}ions", serde_json::json!([])),
+        ("support_eol", serde_json::json!("2030-01-01")),
+        ("supported", serde_json::json!(true)),
+        ("Supported", serde_json::json!("yes")),
+        ("label", serde_json::json!("beta")),
+        ("sha512", serde_json::json!("00")),
+        ("ftype", serde_json::json!("squashfs")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    product.versions[0].extra = [
+        ("label", serde_json::json!("release")),
+        ("pubname", serde_json::json!(7)),
+        ("build", serde_json::json!("server")),
+        ("Items", serde_json::json!([])),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    let document: serde_json::Value =
+        serde_json::from_slice(&render::products([product], Family::Incus, at())).unwrap();
+    let product = &document["products"]["debian:12:amd64:default"];
+    let keys: Vec<&String> = product.as_object().unwrap().keys().collect();
+    let expected = [
+        "aliases",
+        "arch",
+        "distro",
+        "hidden",
+        "os",
+        "release",
+        "release_title",
+        "requirements",
+        "supported",
+        "variant",
+        "versions",
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!((&product["os"], &product["supported"]), (&"Debian".into(), &true.into()));
+    let version = &product["versions"]["20240103_07:42"];
+    let keys: Vec<&String> = version.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["build", "items", "label"]);
+}
+
+#[test]
+fn a_unified_container_is_one_item_for_each_client() {
+    let mut product = debian();
+    product.versions[0].images =
+        vec![image(0x05, ImageType::Container, ImageFiles::Unified(file(0x05, 1234, "tar.zst")))];
+    let document: serde_json::Value = serde_json::from_slice(&render::products([&product], Family::Any, at())).unwrap();
+    let items = &document["products"]["debian:12:amd64:default"]["versions"]["20240103_07:42"]["items"];
+    for ftype in ["lxd_combined.tar.gz", "incus_combined.tar.gz"] {
+        assert_eq!(
+            items[ftype],
+            serde_json::json!({
+                "ftype": ftype,
+                "path": format!("images/{}.tar.zst", "05".repeat(32)),
+                "size": 1234,
+                "sha256": "05".repeat(32),
+            })
+        );
+    }
+    assert_eq!(items.as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn what_cannot_be_listed_leaves_no_trace() {
+    let mut product = debian();
+    product.versions[0].images =
+        vec![image(0x05, ImageType::VirtualMachine, ImageFiles::Unified(file(0x05, 1234, "tar.gz")))];
+    assert!(!render::lists_something(&product));
+    assert_eq!(render::product_fragment(&product, Family::Lxd), None);
+    assert!(text(render::products([product], Family::Lxd, at())).ends_with(r#""products":{}}"#));
+}

@@ -1,0 +1,237 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use headwater_formats::digest::Digest;
+use rustix::fs::FlockOperation;
+use rustix::io::{Errno, retry_on_intr};
+use sha2::{Digest as _, Sha256};
+
+use super::layout::{Layout, make_folder, sync_folder};
+use super::open::{self, BlobReader};
+use super::{BlobError, Leftovers};
+use crate::fail_point;
+
+/// A file in the staging folder that no sweep touches as long as this lives, and that goes with it.
+#[derive(Debug)]
+struct StagedFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl StagedFile {
+    fn create(layout: &Layout) -> Result<Self, BlobError> {
+        make_folder(&layout.staging())?;
+        loop {
+            let path = layout.staged();
+            let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+            let staged = Self { path, file };
+            retry_on_intr(|| rustix::fs::flock(&staged.file, FlockOperation::LockShared))?;
+            // A sweep that came between making and locking has taken the name away.
+            if staged.file.metadata()?.nlink() > 0 {
+                return Ok(staged);
+            }
+        }
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        // When this fails, the next sweep finds it: the lock goes with the file.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A blob that is being written. Dropped without [`Staged::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Staged {
+    layout: Arc<Layout>,
+    staged: StagedFile,
+    hasher: Sha256,
+    pub(super) size: u64,
+}
+
+impl Staged {
+    pub(super) fn new(layout: &Arc<Layout>) -> Result<Self, BlobError> {
+        let staged = StagedFile::create(layout)?;
+        fail_point::reached("blobs::staged");
+        Ok(Self { layout: Arc::clone(layout), staged, hasher: Sha256::new(), size: 0 })
+    }
+
+    pub(super) fn parts(&mut self) -> (&File, &mut Sha256) {
+        (&self.staged.file, &mut self.hasher)
+    }
+
+    /// How many bytes were written.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The SHA-256 of what was written.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(self.hasher.clone().finalize().into())
+    }
+
+    /// The SHA-256 computation so far, to go on with other bytes (as the fingerprint of a split image does).
+    pub fn hasher(&self) -> Sha256 {
+        self.hasher.clone()
+    }
+
+    /// Reads what was written, from its beginning.
+    pub fn reader(&self) -> BlobReader<'_> {
+        BlobReader { file: &self.staged.file, position: 0, size: self.size }
+    }
+
+    /// Sets disk space aside, so that a full disk shows before the bytes were moved. File systems that cannot do this
+    /// do without.
+    pub fn reserve(&self, size: u64) -> Result<(), BlobError> {
+        if size == 0 {
+            return Ok(());
+        }
+        let keep_size = rustix::fs::FallocateFlags::KEEP_SIZE;
+        match retry_on_intr(|| rustix::fs::fallocate(&self.staged.file, keep_size, 0, size)) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Makes the blob durable under its digest. When equal bytes are there already, they stay.
+    pub fn commit(self) -> Result<Placed, BlobError> {
+        let (digest, size) = (self.digest(), self.size);
+        let mut placed = Placed { layout: self.layout, staged: self.staged, digest, size, synced: false };
+        // Gives back what `reserve` took too much of.
+        placed.staged.file.set_len(size)?;
+        placed.put()?;
+        fail_point::reached("blobs::placed");
+        Ok(placed)
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = (&self.staged.file).write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A blob that is durable under its digest, with a way to put it back.
+///
+/// Keep this until the catalog names the blob: until then a sweep may take the blob away, because nobody needs it.
+#[derive(Debug)]
+pub struct Placed {
+    layout: Arc<Layout>,
+    staged: StagedFile,
+    digest: Digest,
+    size: u64,
+    synced: bool,
+}
+
+impl Placed {
+    /// The blob's name.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Makes sure that the blob is still in place, and puts it back when a sweep took it. Quick, except when equal bytes
+    /// that were there before were swept: then ours have to be synced first.
+    ///
+    /// To be called while no sweep can come between this and the row that names the blob.
+    pub fn ensure(&mut self) -> io::Result<()> {
+        self.put().map_err(io::Error::from)
+    }
+
+    fn put(&mut self) -> Result<(), BlobError> {
+        loop {
+            match open::stat(&self.layout, &self.digest)? {
+                // The name proves that these bytes are whole (see the room's description); re-hashing them would cost
+                // every publisher a read.
+                Some(size) if size == self.size => break,
+                // No write of ours leaves such a thing. Something else damaged the disk, and we hold what mends it.
+                Some(_) => {
+                    self.sync()?;
+                    let second_name = self.layout.staged();
+                    fs::hard_link(&self.staged.path, &second_name)?;
+                    fs::rename(&second_name, self.layout.blob(&self.digest))?;
+                    break;
+                }
+                None => {
+                    self.sync()?;
+                    make_folder(&self.layout.folder_of(&self.digest))?;
+                    fail_point::reached("blobs::before-link");
+                    match fs::hard_link(&self.staged.path, self.layout.blob(&self.digest)) {
+                        Ok(()) => break,
+                        // Another publisher of equal bytes was quicker: look again.
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        fail_point::reached("blobs::after-link");
+        // Also when the blob was there: whoever put it there may not have come to this line yet.
+        sync_folder(&self.layout.folder_of(&self.digest))?;
+        sync_folder(&self.layout.blobs())?;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if !self.synced {
+            self.staged.file.sync_all()?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+}
+
+/// Removes staged files that nobody holds.
+pub(super) fn sweep(layout: &Layout, dry_run: bool) -> Result<Leftovers, BlobError> {
+    let mut leftovers = Leftovers::default();
+    let entries = match fs::read_dir(layout.staging()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(leftovers),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in entries {
+        if let Some(bytes) = sweep_one(&entry?.path(), dry_run)? {
+            leftovers.files += 1;
+            leftovers.bytes += bytes;
+        }
+    }
+    Ok(leftovers)
+}
+
+/// The bytes that removing it sets free, when nobody holds it.
+fn sweep_one(path: &Path, dry_run: bool) -> Result<Option<u64>, BlobError> {
+    let gone = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(None),
+        _ => Err(error.into()),
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return gone(error),
+    };
+    match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    }
+    let metadata = file.metadata()?;
+    let bytes = if metadata.nlink() == 1 { metadata.len().max(metadata.blocks() * 512) } else { 0 };
+    if !dry_run && let Err(error) = fs::remove_file(path) {
+        return gone(error);
+    }
+    Ok(Some(bytes))
+}

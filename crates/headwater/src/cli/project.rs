@@ -1,0 +1,89 @@
+//! `headwater project …`
+
+use clap::Subcommand;
+use headwater_formats::names::ProjectName;
+use serde::Serialize;
+
+use super::out::Out;
+use super::place::Place;
+use super::stop::Stop;
+use super::{human, now};
+use crate::auth::Viewer;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// List projects
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  headwater project list\n  headwater project list --format json"
+    )]
+    List,
+    /// Make a project
+    #[command(after_help = "Examples:\n  headwater project create team-a --description \"Images of team A\"")]
+    Create {
+        /// The name: letters, digits, -, _ and .
+        name: ProjectName,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// Delete projects that are empty
+    ///
+    /// A project with images or aliases in it stays: delete those first. The project `default` stays always.
+    #[command(visible_alias = "rm", after_help = "Examples:\n  headwater project delete team-a")]
+    Delete {
+        /// The names
+        #[arg(required = true)]
+        names: Vec<ProjectName>,
+    },
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a ProjectName,
+    description: &'a str,
+    images: u64,
+    created_at: String,
+}
+
+pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop> {
+    let app = match verb {
+        Verb::Create { .. } => place.open_or_make().await?,
+        _ => place.open().await?,
+    };
+    let catalog = &app.catalog;
+    match verb {
+        Verb::List => {
+            let mut list = out.list(&["NAME", "IMAGES", "DESCRIPTION", "CREATED"]);
+            for project in catalog.projects(&Viewer::operator()).await? {
+                let row = Row {
+                    name: &project.name,
+                    description: &project.description,
+                    images: project.images,
+                    created_at: project.created_at.rfc3339(),
+                };
+                list.add(&row, || {
+                    vec![
+                        project.name.to_string(),
+                        human::count(project.images),
+                        project.description.clone(),
+                        human::date(project.created_at),
+                    ]
+                })?;
+            }
+            list.end()?;
+        }
+        Verb::Create { name, description } => {
+            catalog.create_project(&name, &description, now()).await?;
+            out.say(format!("made the project {name}"));
+        }
+        Verb::Delete { names } => {
+            for name in names {
+                catalog.delete_project(&name, now()).await?;
+                out.say(format!("deleted the project {name}"));
+            }
+        }
+    }
+    catalog.close().await;
+    Ok(())
+}

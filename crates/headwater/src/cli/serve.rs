@@ -1,0 +1,231 @@
+//! `headwater serve`: the server, from its configuration to its last connection.
+//!
+//! This file puts [`crate::http`] together with the rest and listens to signals; it answers no request itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_formats::timestamp::Timestamp;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, OpenError};
+use crate::config::{self, Config, ConfigError};
+use crate::first_run::{self, Greeting};
+use crate::http::accept;
+use crate::http::listen::{self, ListenError};
+use crate::http::tls::{Tls, TlsError};
+use crate::http::{Settings, State};
+use crate::telemetry::{self, LogError, Logs};
+
+/// How often the certificate's files are looked at.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
+/// How often it is written down which images were downloaded.
+const USED_EVERY: Duration = Duration::from_secs(60);
+
+/// Run the server
+///
+/// It answers LXD and Incus in both of their protocols, on one port, over TLS; files of public images over plain
+/// HTTP too. The first run makes a certificate and an empty catalog, and prints what to type next. It needs no
+/// configuration.
+///
+/// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Where to listen; can be given several times [default: [::]:8443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Vec<SocketAddr>,
+    /// Print a configuration file with every setting, its meaning and its default
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// What a server is started with, flags already laid over file and environment.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Whether commands have to be told the data folder to find the same one.
+    pub data_is_default: bool,
+    /// The settings.
+    pub config: Config,
+    /// The file that they came from, to read it again on SIGHUP.
+    pub file: Option<PathBuf>,
+}
+
+/// Why the server did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data folder.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The sockets.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The logs.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The system.
+    #[error("the server cannot run: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl ServeConfig {
+    /// Lays the flags over the file and the environment. `data` and `database` are what the global flags said, or the defaults
+    /// that all commands share.
+    pub fn new(
+        args: &Args,
+        file: Option<PathBuf>,
+        data: Option<PathBuf>,
+        default_data: PathBuf,
+        database: Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = Config::read(file.as_deref())?;
+        if !args.listen.is_empty() {
+            config.listen.clone_from(&args.listen);
+        }
+        config.database = database.or(config.database);
+        let data = data.or_else(|| config.data.clone());
+        let data_is_default = data.as_ref().is_none_or(|data| *data == default_data);
+        Ok(Self { data: data.unwrap_or(default_data), data_is_default, config, file })
+    }
+}
+
+/// The text of `--print-config`.
+pub fn config_template() -> String {
+    config::template()
+}
+
+/// Serves until SIGTERM or SIGINT. `say` is told, once, what a person should know after the first run.
+pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Timestamp) -> Result<(), ServeError> {
+    let logs = telemetry::start(config.config.log.format, &config.config.log.level)?;
+    raise_file_limit();
+    // The port first: a second server on the same data should end before it touches anything.
+    let listeners = listen::listen(&config.config.listen)?;
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let app = App::open(&config.data, config.config.database.as_deref()).await?;
+    let host = config.config.server_name.clone().unwrap_or_else(host_name);
+    let (files, ours) = config.config.certificate(&config.data);
+    let first_run = ours && files.make_if_missing(&host, now())?;
+    let tls = Arc::new(Tls::load(files.clone(), config.config.tls.allow_1_2)?);
+    let settings = Settings {
+        architectures: config.config.architectures()?,
+        document_cache: u64::from(config.config.cache.documents_mib) * 1024 * 1024,
+    };
+    let catalog = app.catalog.clone();
+    let state = Arc::new(State::new(app, settings, now));
+    let ending = CancellationToken::new();
+    let background =
+        tokio::spawn(background(config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
+    for address in &addresses {
+        tracing::info!(%address, fingerprint = %tls.fingerprint(), "listening");
+    }
+    if first_run {
+        say(&first_run::text(&Greeting {
+            listening: &addresses,
+            host: &host,
+            fingerprint: &tls.fingerprint(),
+            certificate: &absolute(&files.certificate),
+            data: (!config.data_is_default).then_some(absolute(&config.data)).as_deref(),
+        }));
+    }
+    tell_systemd(&[NotifyState::Ready]);
+    let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending).await;
+    background.abort();
+    state.flush_used().await;
+    catalog.close().await;
+    tracing::info!("ended");
+    Ok(served?)
+}
+
+/// Signals, the certificate's files and the notes of downloads, until the end.
+async fn background(config: ServeConfig, logs: Logs, tls: Arc<Tls>, state: Arc<State>, ending: CancellationToken) {
+    let signals = || {
+        Ok::<_, std::io::Error>((
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ))
+    };
+    let (mut terminate, mut interrupt, mut hangup) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be received; ending");
+            return ending.cancel();
+        }
+    };
+    let mut certificate = tokio::time::interval(CERTIFICATE_EVERY);
+    let mut used = tokio::time::interval(USED_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&config, &logs, &tls),
+            _ = certificate.tick() => {
+                let tls = Arc::clone(&tls);
+                let _ = tokio::task::spawn_blocking(move || tls.reload_if_changed()).await;
+            }
+            _ = used.tick() => state.flush_used().await,
+        }
+    }
+    tracing::info!("ending when running requests are done; a second signal ends at once");
+    tell_systemd(&[NotifyState::Stopping]);
+    ending.cancel();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    std::process::exit(1);
+}
+
+fn reload(config: &ServeConfig, logs: &Logs, tls: &Tls) {
+    let begun = NotifyState::monotonic_usec_now().ok();
+    tell_systemd(&[Some(NotifyState::Reloading), begun].into_iter().flatten().collect::<Vec<_>>());
+    match tls.reload() {
+        Ok(()) => tracing::info!(fingerprint = %tls.fingerprint(), "the certificate was read again"),
+        Err(error) => tracing::warn!(%error, "the certificate was not read again, the one before stays"),
+    }
+    let level = Config::read(config.file.as_deref()).map_err(ServeError::from).and_then(|config| {
+        logs.set_level(&config.log.level)?;
+        Ok(config.log.level)
+    });
+    match level {
+        Ok(level) => tracing::info!(level, "the log level was read again; other settings need a restart"),
+        Err(error) => tracing::warn!(%error, "the configuration was not read again"),
+    }
+    tell_systemd(&[NotifyState::Ready]);
+}
+
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Each connection and each download is an open file; the soft limit is low for the sake of programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() || name == "(none)" { "localhost".to_owned() } else { name.to_owned() }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,184 @@
+//! The access log: one event per request, when its answer has been sent or broken off.
+//!
+//! Target `access`; fields `method`, `path`, `status`, `bytes`, `ms`, `peer`, `transport`, `family`, `whole`. Secrets in an
+//! address are cut out. This file does not know where logs go; that is [`crate::telemetry`].
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use headwater_formats::simplestreams::Family;
+use http::request::Parts;
+use http::{Method, Response};
+use http_body::{Frame, SizeHint};
+
+use super::body::Body;
+use super::{Connection, simplestreams};
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Entry {
+    begun: Instant,
+    method: Method,
+    path: String,
+    status: u16,
+    peer: SocketAddr,
+    transport: &'static str,
+    family: Family,
+    bytes: u64,
+    whole: bool,
+    _active: Active,
+}
+
+/// Counts the requests that a connection is busy with.
+#[derive(Debug)]
+pub struct Active(Arc<AtomicUsize>);
+
+impl Active {
+    /// One more, until it is dropped.
+    pub fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Entry {
+    /// Begins with the request.
+    pub fn begin(request: &Parts, connection: &Connection, active: Active) -> Self {
+        let query = request.uri.query();
+        Self {
+            begun: Instant::now(),
+            method: request.method.clone(),
+            path: redacted(request.uri.path(), query),
+            status: 0,
+            peer: connection.peer,
+            transport: if connection.is_tls() { "tls" } else { "plain" },
+            family: simplestreams::family(request),
+            bytes: 0,
+            whole: false,
+            _active: active,
+        }
+    }
+
+    /// Goes on with the answer's body.
+    pub fn follow(mut self, response: Response<Body>) -> Response<Logged> {
+        self.status = response.status().as_u16();
+        self.whole = http_body::Body::is_end_stream(response.body());
+        response.map(|body| Logged { body, entry: self })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            target: "access",
+            method = %self.method,
+            path = %self.path,
+            status = self.status,
+            bytes = self.bytes,
+            ms,
+            peer = %self.peer,
+            transport = self.transport,
+            family = %self.family,
+            whole = self.whole,
+            "request"
+        );
+    }
+}
+
+/// A body whose bytes are counted.
+#[derive(Debug)]
+pub struct Logged {
+    body: Body,
+    entry: Entry,
+}
+
+impl http_body::Body for Logged {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let outcome = Pin::new(&mut self.body).poll_frame(context);
+        match &outcome {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.entry.bytes += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+                // The engine stops asking when it has got the promised length.
+                self.entry.whole = self.body.is_end_stream();
+            }
+            Poll::Ready(None) => self.entry.whole = true,
+            _ => {}
+        }
+        outcome
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Keys of a query whose values stay out of logs.
+const SECRET_KEYS: &[&str] = &["secret", "token", "password", "trust_token"];
+
+/// The address as it may be written down: without the values of secret keys, and without what follows `/t/`. At most 1024
+/// bytes of it.
+pub fn redacted(path: &str, query: Option<&str>) -> String {
+    let path: Cow<'_, str> = match path.strip_prefix("/t/") {
+        Some(rest) => format!("/t/…{}", rest.find('/').map_or("", |at| &rest[at..])).into(),
+        None => path.into(),
+    };
+    let mut text = path.into_owned();
+    for (at, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+        text.push(if at == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((key, _)) if SECRET_KEYS.iter().any(|secret| key.eq_ignore_ascii_case(secret)) => {
+                text.push_str(key);
+                text.push_str("=…");
+            }
+            _ => text.push_str(pair),
+        }
+        if text.len() > 1024 {
+            break;
+        }
+    }
+    if text.len() > 1024 {
+        let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= 1024).last().unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_out() {
+        assert_eq!(
+            redacted("/1.0/images/a/export", Some("project=p&secret=abc&x")),
+            "/1.0/images/a/export?project=p&secret=…&x"
+        );
+        assert_eq!(redacted("/t/abc/streams/v1/index.json", None), "/t/…/streams/v1/index.json");
+        assert_eq!(redacted("/t/abc", Some("Token=1")), "/t/…?Token=…");
+        assert_eq!(redacted(&format!("/{}", "é".repeat(5000)), None).len(), 1023 + '…'.len_utf8());
+    }
+}

@@ -1,0 +1,198 @@
+//! One connection, from its first byte to its last: plain or TLS, HTTP/1.1 or HTTP/2, with a time limit on every wait.
+//!
+//! TLS begins with the byte 0x16, which no request does; so one port takes both. What is answered on a plain connection is decided
+//! by the route table, not here.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::accept::Shared;
+use super::access::{Active, Entry, Logged};
+use super::body::Body;
+use super::stall::Watched;
+use super::{Connection, Transport, handle, lxd, respond, route};
+
+/// Most bytes of a request's head.
+const HEAD: usize = 64 * 1024;
+/// Most headers of a request.
+const HEADERS: usize = 100;
+/// Requests that one HTTP/2 connection may have running.
+const STREAMS: u32 = 64;
+/// Bytes of an answer that one HTTP/2 stream may hold ready.
+const STREAM_BUFFER: usize = 256 * 1024;
+
+/// Serves a connection to its end. What a client does wrong ends it, with a line in the debug log.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared) {
+    let _ = stream.set_nodelay(true);
+    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive);
+    let Some(first) = first_byte(&stream, shared).await else { return };
+    let stream = Watched::new(stream, shared.limits.stall);
+    if first != 0x16 {
+        return http1(stream, Connection { peer, transport: Transport::Plain }, shared).await;
+    }
+    match tokio::time::timeout(shared.limits.handshake, shared.tls.accept(stream)).await {
+        Ok(Ok(secured)) => {
+            let connection = Connection { peer, transport: Transport::Tls(secured.client) };
+            match secured.http2 {
+                true => http2(secured.stream, connection, shared).await,
+                false => http1(secured.stream, connection, shared).await,
+            }
+        }
+        // Clients that do not know the certificate end the handshake, and try again: nothing to worry about.
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+async fn first_byte(stream: &TcpStream, shared: &Shared) -> Option<u8> {
+    let mut byte = [0];
+    let peek = tokio::time::timeout(shared.limits.handshake, stream.peek(&mut byte));
+    // A connection on which nothing has been said yet has nothing to finish.
+    match shared.drain.run_until_cancelled(peek).await {
+        Some(Ok(Ok(1))) => Some(byte[0]),
+        _ => None,
+    }
+}
+
+async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, connection: Connection, shared: &Shared) {
+    let peer = connection.peer;
+    let active = Arc::new(AtomicUsize::new(0));
+    let service = service_fn(|request| answer(request, &connection, shared, &active));
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.limits.head)
+        .max_buf_size(HEAD)
+        .max_headers(HEADERS)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let outcome = tokio::select! {
+        outcome = served.as_mut() => outcome,
+        () = shared.drain.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%peer, error = %chain(&error), "a connection ended early");
+    }
+}
+
+async fn http2<S>(stream: S, connection: Connection, shared: &Shared)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = connection.peer;
+    let active = Arc::new(AtomicUsize::new(0));
+    let service = service_fn({
+        let (state, limits, active) = (Arc::clone(&shared.state), shared.limits.clone(), Arc::clone(&active));
+        move |request| {
+            let (state, connection, active) = (Arc::clone(&state), connection.clone(), Active::new(&active));
+            let limit = limits.answer;
+            async move { answer_with(request, &connection, &state, limit, active).await }
+        }
+    });
+    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD as u32)
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(shared.limits.head)
+        .keep_alive_timeout(shared.limits.handshake)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let outcome = tokio::select! {
+        outcome = served.as_mut() => Some(outcome),
+        () = shared.drain.cancelled() => None,
+        () = idle(&active, shared.limits.head) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%peer, error = %chain(&error), "a connection ended early");
+    }
+}
+
+/// Returns when no request was running at two looks, `limit` apart.
+async fn idle(active: &AtomicUsize, limit: Duration) {
+    let mut before = false;
+    loop {
+        tokio::time::sleep(limit).await;
+        let now = active.load(Ordering::Relaxed) == 0;
+        if before && now {
+            return;
+        }
+        before = now;
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    connection: &Connection,
+    shared: &Shared,
+    active: &Arc<AtomicUsize>,
+) -> Result<Response<Logged>, Infallible> {
+    answer_with(request, connection, &shared.state, shared.limits.answer, Active::new(active)).await
+}
+
+async fn answer_with(
+    request: Request<Incoming>,
+    connection: &Connection,
+    state: &super::State,
+    limit: Duration,
+    active: Active,
+) -> Result<Response<Logged>, Infallible> {
+    let (parts, _body) = request.into_parts();
+    let entry = Entry::begin(&parts, connection, active);
+    let handled = AssertUnwindSafe(tokio::time::timeout(limit, handle(state, &parts, connection))).catch_unwind().await;
+    let response = match handled {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            tracing::warn!(path = parts.uri.path(), "an answer took too long");
+            told(&parts, StatusCode::SERVICE_UNAVAILABLE, "the server is too busy to answer; try again in a minute")
+        }
+        Err(_) => {
+            tracing::error!(path = parts.uri.path(), "a request made the server panic");
+            told(&parts, StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log says why")
+        }
+    };
+    Ok(entry.follow(response))
+}
+
+fn told(request: &http::request::Parts, status: StatusCode, sentence: &str) -> Response<Body> {
+    match route::dialect_of(request.uri.path()) {
+        route::Dialect::Text => respond::text(status, sentence),
+        route::Dialect::Api => lxd::error(status, sentence),
+    }
+}
+
+/// The error and what caused it, which hyper does not show by itself.
+fn chain(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! `GET /1.0/images/<fingerprint>/export`: the files of an image (LXD `lxd/images.go` `imageExport`).
+//!
+//! One file is sent as it is, with the name that clients save it under. Two files are sent as `multipart/form-data`, in the order
+//! in which they are hashed. Unlike the daemons we send the length of that too, which gives clients a percentage.
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
+use headwater_formats::image::{Image, ImageFile, ImageFiles};
+use headwater_formats::lxd::export;
+use http::request::Parts;
+use http::{Response, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use super::{Body, Caller, Failure, Query, State, images, project};
+use crate::http::body::Part;
+use crate::http::conditional::Validators;
+use crate::http::file_body::FileBody;
+use crate::http::files;
+use crate::http::respond::{self, OpenFile};
+
+/// Caches have to ask again: another image may come to match the same prefix.
+const REVALIDATE: &str = "no-cache";
+
+/// Answers with the files.
+pub(super) async fn get(
+    state: &State,
+    request: &Parts,
+    caller: &Caller,
+    query: &Query,
+    prefix: Option<FingerprintPrefix>,
+) -> Result<Response<Body>, Failure> {
+    let project = project(state, caller, query).await?;
+    let image = images::find(state, caller, &project, prefix).await?.image;
+    let response = match image.files {
+        ImageFiles::Unified(file) => single(state, request, &image, file).await?,
+        ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await?,
+    };
+    state.used.note(&project, image.fingerprint);
+    Ok(response)
+}
+
+async fn single(state: &State, request: &Parts, image: &Image, file: ImageFile) -> Result<Response<Body>, Failure> {
+    let blob = files::open(&state.app.blobs, file).await?;
+    let open = OpenFile {
+        file: blob.file,
+        size: blob.size,
+        content_type: "application/octet-stream",
+        validators: Validators { etag: Some(files::etag(&file.digest)), modified: Some(image.uploaded_at) },
+        cache: REVALIDATE,
+        save_as: Some(export::unified(&image.fingerprint, &file)),
+    };
+    Ok(respond::file(request, open, &state.pool))
+}
+
+async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
+    let boundary = boundary(&image.fingerprint);
+    let mut parts = Vec::with_capacity(5);
+    let names = [
+        ("metadata", export::metadata(&image.fingerprint, &metadata), metadata),
+        (export::root_part(image.image_type), export::root(&image.fingerprint, &root), root),
+    ];
+    for (at, (field, name, file)) in names.into_iter().enumerate() {
+        let blob = files::open(&state.app.blobs, file).await?;
+        let line = if at == 0 { "" } else { "\r\n" };
+        let head = format!(
+            "{line}--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        parts.push(Part::Bytes(Bytes::from(head)));
+        parts.push(Part::File(FileBody::new(blob.file, 0, blob.size, std::sync::Arc::clone(&state.pool))));
+    }
+    parts.push(Part::Bytes(Bytes::from(format!("\r\n--{boundary}--\r\n"))));
+    let mut response = respond::with(StatusCode::OK, "application/octet-stream", Body::parts(parts));
+    respond::set(&mut response, header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
+    respond::set(&mut response, header::CACHE_CONTROL, REVALIDATE);
+    Ok(response)
+}
+
+/// 60 characters, as Go's are; the same every time, so that the length is. They come out of the hash of the very bytes that they
+/// stand between, so that no file can be made to hold them.
+fn boundary(fingerprint: &Fingerprint) -> String {
+    let mut text = HEXLOWER.encode(&Sha256::digest(format!("boundary of {fingerprint}")));
+    text.truncate(60);
+    text
+}

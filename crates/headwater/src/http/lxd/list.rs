@@ -1,0 +1,129 @@
+//! Lists of any length: sent page by page as they come out of the catalog, inside one envelope.
+//!
+//! The first page is read before the answer begins, so that an error there is told as an error. A list that fits into it has a
+//! `Content-Length`; a longer one is chunked, and an error in the middle breaks the connection off.
+
+use std::future::Future;
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use super::{Body, Failure, json_body};
+
+const OPEN: &[u8] =
+    br#"{"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":["#;
+const CLOSE: &[u8] = b"]}\n";
+
+/// One page, as JSON values with commas between them.
+#[derive(Debug)]
+pub(super) struct Page {
+    json: Vec<u8>,
+    /// Whether there may be more.
+    more: bool,
+}
+
+impl Page {
+    /// An empty page; `more` when others follow.
+    pub(super) fn new(more: bool) -> Self {
+        Self { json: Vec::new(), more }
+    }
+
+    /// Adds a value.
+    pub(super) fn push<T: Serialize>(&mut self, value: &T) -> Result<(), serde_json::Error> {
+        if !self.json.is_empty() {
+            self.json.push(b',');
+        }
+        serde_json::to_writer(&mut self.json, value)
+    }
+}
+
+/// Where pages come from.
+pub(super) trait Pages: Send + Sized + 'static {
+    /// The next page. Not called again after the last one.
+    fn next(&mut self) -> impl Future<Output = Result<Page, Failure>> + Send;
+}
+
+/// Answers with all of them.
+pub(super) async fn answer<P: Pages>(mut pages: P) -> Result<Response<Body>, Failure> {
+    let first = pages.next().await?;
+    let mut begun = [OPEN, &first.json].concat();
+    if !first.more {
+        begun.extend_from_slice(CLOSE);
+        return Ok(json_body(StatusCode::OK, Body::full(begun)));
+    }
+    let state = Some((pages, Some(begun), !first.json.is_empty()));
+    let pieces = stream::unfold(state, |state| async {
+        let (mut pages, begun, mut any) = state?;
+        if let Some(begun) = begun {
+            return Some((Ok(Bytes::from(begun)), Some((pages, None, any))));
+        }
+        match pages.next().await {
+            Ok(mut page) => {
+                let mut piece = Vec::with_capacity(page.json.len() + CLOSE.len() + 1);
+                if any && !page.json.is_empty() {
+                    piece.push(b',');
+                }
+                any |= !page.json.is_empty();
+                piece.append(&mut page.json);
+                if page.more {
+                    return Some((Ok(Bytes::from(piece)), Some((pages, None, any))));
+                }
+                piece.extend_from_slice(CLOSE);
+                Some((Ok(Bytes::from(piece)), None))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a list could not be finished");
+                Some((Err(io::Error::other("the list could not be finished")), None))
+            }
+        }
+    });
+    Ok(json_body(StatusCode::OK, Body::stream(pieces)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    struct Numbers(Vec<Result<Vec<u8>, ()>>);
+
+    impl Pages for Numbers {
+        async fn next(&mut self) -> Result<Page, Failure> {
+            let numbers = self.0.remove(0).map_err(|()| Failure::not_found("gone"))?;
+            let mut page = Page::new(!self.0.is_empty());
+            for number in numbers {
+                page.push(&number)?;
+            }
+            Ok(page)
+        }
+    }
+
+    async fn sent(pages: Vec<Result<Vec<u8>, ()>>) -> Result<serde_json::Value, String> {
+        let response = answer(Numbers(pages)).await.map_err(|error| error.to_string())?;
+        let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        Ok(serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn pages_are_joined_whatever_is_empty() {
+        for (pages, list) in [
+            (vec![vec![]], vec![]),
+            (vec![vec![1, 2]], vec![1, 2]),
+            (vec![vec![], vec![1], vec![], vec![2, 3], vec![]], vec![1, 2, 3]),
+            (vec![vec![1], vec![], vec![2]], vec![1, 2]),
+        ] {
+            let answer = sent(pages.into_iter().map(Ok).collect()).await.unwrap();
+            assert_eq!(answer["metadata"], serde_json::json!(list));
+            assert_eq!(answer["type"], "sync");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_at_the_beginning_and_breaks_off_later() {
+        assert_eq!(sent(vec![Err(())]).await.unwrap_err(), "gone");
+        assert_eq!(sent(vec![Ok(vec![1]), Err(())]).await.unwrap_err(), "the list could not be finished");
+    }
+}

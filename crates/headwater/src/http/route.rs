@@ -1,0 +1,428 @@
+//! Which address means what, and who may call it: the route table.
+//!
+//! ```
+//! use headwater::http::route::{Endpoint, Route};
+//!
+//! let route = Route::parse("/p/team/only/arch=arm64/streams/v1/index.json").unwrap();
+//! assert_eq!(route.endpoint(), Endpoint::Index);
+//! assert!(Route::parse("/only/colour=red/streams/v1/index.json").is_err());
+//! ```
+//!
+//! [`TABLE`] is data: dispatch reads it, tests walk every row of it, and a new address begins with a new row.
+//! [`Route::parse`] is pure. Neither knows what is in the catalog, or who is asking.
+
+use headwater_formats::digest::{Digest, FingerprintPrefix};
+use headwater_formats::image::FileFormat;
+use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::view::{View, ViewError};
+use http::{Method, StatusCode};
+
+use super::path::{self, PathError};
+
+/// In which form errors are told: each protocol has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A sentence in `text/plain`.
+    Text,
+    /// The JSON envelope of the LXD API.
+    Api,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// Everybody; what they see depends on who they are.
+    Guests,
+    /// Callers with an identity that is known here.
+    Trusted,
+}
+
+/// What stands behind an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the table right below says which address each one is")]
+pub enum Endpoint {
+    Health,
+    Ready,
+    Index,
+    Products,
+    File,
+    ApiRoot,
+    Server,
+    Images,
+    Image,
+    ImageExport,
+    ImageRefresh,
+    ImageSecret,
+    Aliases,
+    Alias,
+    Certificates,
+    Certificate,
+    Operations,
+    Operation,
+    OperationPart,
+    Events,
+    Projects,
+    Project,
+    Foreign,
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// What stands behind it.
+    pub endpoint: Endpoint,
+    /// The address; `{…}` is one segment, `{…*}` one or more, `[scope]` is `/p/<project>` and `/only/<filter>` prefixes.
+    pub pattern: &'static str,
+    /// An address of this pattern, for the tests.
+    pub example: &'static str,
+    /// The methods that exist, and who may use each. Any other is unknown here.
+    pub methods: &'static [(Method, Who)],
+    /// Whether it is answered over plain HTTP; if not, such a request is refused.
+    pub plain: bool,
+    /// In which form its errors are told.
+    pub dialect: Dialect,
+}
+
+use Dialect::{Api, Text};
+use Endpoint as E;
+use Who::{Guests, Trusted};
+
+const READ: &[(Method, Who)] = &[(Method::GET, Guests), (Method::HEAD, Guests)];
+const GET: &[(Method, Who)] = &[(Method::GET, Guests)];
+const TRUSTED_GET: &[(Method, Who)] = &[(Method::GET, Trusted)];
+const TRUSTED_POST: &[(Method, Who)] = &[(Method::POST, Trusted)];
+const TRUSTED_LIST: &[(Method, Who)] = &[(Method::GET, Trusted), (Method::POST, Trusted)];
+const LIST: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Trusted)];
+const OPERATION: &[(Method, Who)] = &[(Method::GET, Trusted), (Method::DELETE, Trusted)];
+const SERVER: &[(Method, Who)] = &[(Method::GET, Guests), (Method::PUT, Trusted), (Method::PATCH, Trusted)];
+const EXPORT: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Trusted)];
+const IMAGE: &[(Method, Who)] =
+    &[(Method::GET, Guests), (Method::PUT, Trusted), (Method::PATCH, Trusted), (Method::DELETE, Trusted)];
+const ALIAS: &[(Method, Who)] = &[
+    (Method::GET, Guests),
+    (Method::POST, Trusted),
+    (Method::PUT, Trusted),
+    (Method::PATCH, Trusted),
+    (Method::DELETE, Trusted),
+];
+const OBJECT: &[(Method, Who)] = &[
+    (Method::GET, Trusted),
+    (Method::POST, Trusted),
+    (Method::PUT, Trusted),
+    (Method::PATCH, Trusted),
+    (Method::DELETE, Trusted),
+];
+
+/// Every address that means something, with who may call it.
+#[rustfmt::skip]
+pub static TABLE: &[Row] = &[
+    row(E::Health,        "/healthz", "/healthz", READ, true, Text),
+    row(E::Ready,         "/readyz", "/readyz", READ, true, Text),
+    row(E::Index,         "[scope]/streams/v1/index.json", "/streams/v1/index.json", READ, false, Text),
+    row(E::Products,      "[scope]/streams/v1/images.json", "/only/latest=1/streams/v1/images.json", READ, false, Text),
+    row(E::File,          "[scope]/images/{digest}.{extension}",
+        "/images/0000000000000000000000000000000000000000000000000000000000000000.squashfs", READ, true, Text),
+    row(E::ApiRoot,       "/", "/", GET, false, Api),
+    row(E::Server,        "/1.0", "/1.0", SERVER, false, Api),
+    row(E::Images,        "/1.0/images", "/1.0/images", LIST, false, Api),
+    row(E::Aliases,       "/1.0/images/aliases", "/1.0/images/aliases", LIST, false, Api),
+    row(E::Alias,         "/1.0/images/aliases/{name*}", "/1.0/images/aliases/debian/12", ALIAS, false, Api),
+    row(E::Image,         "/1.0/images/{fingerprint}", "/1.0/images/00", IMAGE, false, Api),
+    row(E::ImageExport,   "/1.0/images/{fingerprint}/export", "/1.0/images/00/export", EXPORT, false, Api),
+    row(E::ImageRefresh,  "/1.0/images/{fingerprint}/refresh", "/1.0/images/00/refresh", TRUSTED_POST, false, Api),
+    row(E::ImageSecret,   "/1.0/images/{fingerprint}/secret", "/1.0/images/00/secret", TRUSTED_POST, false, Api),
+    row(E::Certificates,  "/1.0/certificates", "/1.0/certificates", TRUSTED_LIST, false, Api),
+    row(E::Certificate,   "/1.0/certificates/{fingerprint}", "/1.0/certificates/00", OBJECT, false, Api),
+    row(E::Operations,    "/1.0/operations", "/1.0/operations", TRUSTED_GET, false, Api),
+    row(E::Operation,     "/1.0/operations/{id}", "/1.0/operations/1", OPERATION, false, Api),
+    row(E::OperationPart, "/1.0/operations/{id}/{wait|websocket}", "/1.0/operations/1/wait", TRUSTED_GET, false, Api),
+    row(E::Events,        "/1.0/events", "/1.0/events", TRUSTED_GET, false, Api),
+    row(E::Projects,      "/1.0/projects", "/1.0/projects", TRUSTED_LIST, false, Api),
+    row(E::Project,       "/1.0/projects/{name}", "/1.0/projects/default", OBJECT, false, Api),
+    row(E::Foreign,       "/1.0/{what LXD and Incus have beside images*}", "/1.0/instances", OBJECT, false, Api),
+];
+
+const fn row(
+    endpoint: Endpoint,
+    pattern: &'static str,
+    example: &'static str,
+    methods: &'static [(Method, Who)],
+    plain: bool,
+    dialect: Dialect,
+) -> Row {
+    Row { endpoint, pattern, example, methods, plain, dialect }
+}
+
+/// First segments below `/1.0` that a real daemon has and an image server does not: a guest is told `not authorized`
+/// there, as everywhere (LXD `lxd/api_1.0.go`, Incus `cmd/incusd/api_1.0.go`).
+const FOREIGN: &[&str] = &[
+    "auth",
+    "cluster",
+    "containers",
+    "instances",
+    "metadata",
+    "metrics",
+    "network-acls",
+    "network-allocations",
+    "network-integrations",
+    "network-zones",
+    "networks",
+    "profiles",
+    "resources",
+    "storage-pools",
+    "storage-volumes",
+    "virtual-machines",
+    "warnings",
+];
+
+impl Endpoint {
+    /// Its line in the table.
+    pub fn row(self) -> &'static Row {
+        // Every endpoint has a line (a test walks them); the first one stands in only to satisfy the type.
+        TABLE.iter().find(|row| row.endpoint == self).unwrap_or(&TABLE[0])
+    }
+}
+
+impl Row {
+    /// Who may use this method; `None` when it does not exist.
+    pub fn who(&self, method: &Method) -> Option<Who> {
+        self.methods.iter().find(|(known, _)| known == method).map(|(_, who)| *who)
+    }
+
+    /// The value of an `Allow` header.
+    pub fn allow(&self) -> String {
+        self.methods.iter().map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The part of a stream's address that stands before its documents and files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// `/p/<project>`; the default project without it.
+    pub project: ProjectName,
+    /// `/only/<key>=<values>`, all of them.
+    pub view: View,
+}
+
+/// An address that means something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// An address without a variable part that matters (for what guests may call).
+    Bare(Endpoint),
+    /// `streams/v1/index.json`
+    Index(Scope),
+    /// `streams/v1/images.json`
+    Products(Scope),
+    /// A file by its digest. The prefixes before it do not matter: they are there because clients put the base address of the
+    /// stream before the paths that its documents name.
+    File {
+        /// SHA-256 of the file.
+        digest: Digest,
+        /// What the extension says that it is.
+        format: FileFormat,
+    },
+    /// An image, or what is below it. `None` is a text that can be no fingerprint, and so finds nothing.
+    Image(Endpoint, Option<FingerprintPrefix>),
+    /// An alias. `None` is a text that can be no alias, and so finds nothing.
+    Alias(Option<AliasName>),
+}
+
+/// Why an address means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The path as such.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A filter in it.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// `/p/` with a text that can be no project.
+    #[error("there is no such project here; check its name in the address")]
+    NoProject,
+    /// Nothing is there.
+    #[error("there is nothing at this address; streams begin with /streams/v1/index.json, the API with /1.0")]
+    Nothing,
+}
+
+impl RouteError {
+    /// The status that goes with the sentence.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Path(error) => error.status(),
+            Self::View(_) => StatusCode::BAD_REQUEST,
+            Self::NoProject | Self::Nothing => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+impl Route {
+    /// Reads the path of a request, as it was sent.
+    pub fn parse(path: &str) -> Result<Self, RouteError> {
+        let segments = path::segments(path)?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match segments.as_slice() {
+            [] => Ok(Self::Bare(E::ApiRoot)),
+            ["healthz"] => Ok(Self::Bare(E::Health)),
+            ["readyz"] => Ok(Self::Bare(E::Ready)),
+            ["1.0", rest @ ..] => api(rest),
+            all => stream(all),
+        }
+    }
+
+    /// What stands behind it.
+    pub fn endpoint(&self) -> Endpoint {
+        match self {
+            Self::Bare(endpoint) | Self::Image(endpoint, _) => *endpoint,
+            Self::Index(_) => E::Index,
+            Self::Products(_) => E::Products,
+            Self::File { .. } => E::File,
+            Self::Alias(_) => E::Alias,
+        }
+    }
+}
+
+fn api(rest: &[&str]) -> Result<Route, RouteError> {
+    let endpoint = match rest {
+        [] => E::Server,
+        ["images"] => E::Images,
+        ["images", "aliases"] => E::Aliases,
+        ["images", "aliases", name @ ..] => return Ok(Route::Alias(AliasName::new(name.join("/")).ok())),
+        ["images", text] => return Ok(Route::Image(E::Image, text.parse().ok())),
+        ["images", text, "export"] => return Ok(Route::Image(E::ImageExport, text.parse().ok())),
+        ["images", text, "refresh"] => return Ok(Route::Image(E::ImageRefresh, text.parse().ok())),
+        ["images", text, "secret"] => return Ok(Route::Image(E::ImageSecret, text.parse().ok())),
+        ["certificates"] => E::Certificates,
+        ["certificates", _] => E::Certificate,
+        ["operations"] => E::Operations,
+        ["operations", _] => E::Operation,
+        ["operations", _, "wait" | "websocket"] => E::OperationPart,
+        ["events"] => E::Events,
+        ["projects"] => E::Projects,
+        ["projects", _] => E::Project,
+        [first, ..] if FOREIGN.contains(first) => E::Foreign,
+        _ => return Err(RouteError::Nothing),
+    };
+    Ok(Route::Bare(endpoint))
+}
+
+fn stream(mut rest: &[&str]) -> Result<Route, RouteError> {
+    let mut scope = Scope { project: ProjectName::default_project(), view: View::default() };
+    if let ["p", project, tail @ ..] = rest {
+        scope.project = ProjectName::new(*project).map_err(|_| RouteError::NoProject)?;
+        rest = tail;
+    }
+    while let ["only", filter, tail @ ..] = rest {
+        scope.view.parse_segment(filter)?;
+        rest = tail;
+    }
+    match rest {
+        ["streams", "v1", "index.json"] => Ok(Route::Index(scope)),
+        ["streams", "v1", "images.json"] => Ok(Route::Products(scope)),
+        ["images", name] => file(name).ok_or(RouteError::Nothing),
+        _ => Err(RouteError::Nothing),
+    }
+}
+
+fn file(name: &str) -> Option<Route> {
+    let (digest, extension) = name.split_once('.')?;
+    Some(Route::File { digest: digest.parse().ok()?, format: FileFormat::from_extension(extension)? })
+}
+
+/// The dialect of an address that may mean nothing: clients of streams ask below these names, all else is the API's.
+pub fn dialect_of(path: &str) -> Dialect {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match first {
+        "streams" | "images" | "p" | "only" | "healthz" | "readyz" => Text,
+        _ => Api,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_reached_by_its_example() {
+        for row in TABLE {
+            let route = Route::parse(row.example).unwrap_or_else(|error| panic!("{}: {error}", row.example));
+            assert_eq!(route.endpoint(), row.endpoint, "{}", row.pattern);
+            assert_eq!(row.endpoint.row().pattern, row.pattern, "two rows have one endpoint");
+            assert_eq!(dialect_of(row.example), row.dialect, "{}", row.pattern);
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_seen_by_anyone_is_answered_in_plain() {
+        let plain: Vec<Endpoint> = TABLE.iter().filter(|row| row.plain).map(|row| row.endpoint).collect();
+        assert_eq!(plain, [E::Health, E::Ready, E::File]);
+    }
+
+    #[test]
+    fn guests_may_only_read() {
+        for row in TABLE {
+            for (method, who) in row.methods {
+                assert!(*who == Trusted || method.is_safe(), "{method} {} is open to guests", row.pattern);
+            }
+        }
+    }
+
+    #[test]
+    fn scopes_are_read_from_the_front() {
+        let Ok(Route::Products(scope)) =
+            Route::parse("/p/team/only/os=debian%2Calpine/only/latest=2/streams/v1/images.json")
+        else {
+            panic!("no products document")
+        };
+        assert_eq!(scope.project.as_str(), "team");
+        assert_eq!(scope.view.to_string(), "only/latest=2/only/os=alpine,debian/");
+        for (path, error) in [
+            ("/only/os=a/p/team/streams/v1/index.json", RouteError::Nothing),
+            ("/p/team/p/other/streams/v1/index.json", RouteError::Nothing),
+            ("/p/a%2Fb/streams/v1/index.json", RouteError::NoProject),
+            ("/p/team", RouteError::Nothing),
+            ("/p", RouteError::Nothing),
+            ("/only", RouteError::Nothing),
+            ("/streams/v1/other.json", RouteError::Nothing),
+            ("/streams/v1/index.json/x", RouteError::Nothing),
+            ("/1.0/nothing", RouteError::Nothing),
+            ("/1.0/images/aa/nothing", RouteError::Nothing),
+            ("/only/os/streams/v1/index.json", RouteError::View(ViewError::NoValue("os".into()))),
+        ] {
+            assert_eq!(Route::parse(path), Err(error), "{path}");
+        }
+    }
+
+    #[test]
+    fn files_are_named_by_digest_and_known_extension() {
+        let digest = "ab".repeat(32);
+        for extension in ["tar", "tar.gz", "tar.xz", "tar.lzma", "tar.bz2", "tar.zst", "tar.lz4", "squashfs", "qcow2"] {
+            let path = format!("/p/team/only/os=a/images/{digest}.{extension}");
+            assert!(matches!(Route::parse(&path), Ok(Route::File { .. })), "{path}");
+        }
+        for name in [
+            digest.clone(),
+            format!("{digest}.exe"),
+            format!("{digest}.TAR"),
+            format!("{}.tar", digest.to_uppercase()),
+            format!("{}.tar", &digest[1..]),
+            format!("{digest}.tar.xz.tar"),
+        ] {
+            assert_eq!(Route::parse(&format!("/images/{name}")), Err(RouteError::Nothing), "{name}");
+        }
+    }
+
+    #[test]
+    fn aliases_keep_their_slashes_raw_or_escaped() {
+        let name = |path: &str| match Route::parse(path) {
+            Ok(Route::Alias(name)) => name.map(|name| name.to_string()),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(name("/1.0/images/aliases/debian/12"), Some("debian/12".into()));
+        assert_eq!(name("/1.0/images/aliases/debian%2F12"), Some("debian/12".into()));
+        assert_eq!(name("/1.0/images/aliases/a%252Fb"), Some("a%2Fb".into()));
+        assert_eq!(name("/1.0/images/aliases/a+b%20c"), Some("a+b c".into()));
+        assert_eq!(name("/1.0/images/aliases/a,b"), None);
+        assert_eq!(name("/1.0/images/aliases/aliases/export"), Some("aliases/export".into()));
+        assert_eq!(Route::parse("/1.0/images/XYZ"), Ok(Route::Image(E::Image, None)));
+    }
+}

@@ -1,0 +1,249 @@
+//! Takes files in, in one pass, and tells what they are: the half of publishing that happens before anything is changed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+
+use headwater_formats::digest::{Digest, Fingerprint};
+use headwater_formats::image::{FileFormat, Image, ImageFile, ImageFiles, ImageType};
+use headwater_formats::inspect::{self, InspectError, Inspected, Limits};
+use headwater_formats::metadata::Metadata;
+use headwater_formats::timestamp::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::{Progress, PublishError, Source};
+use crate::blobs::{Blobs, Intake, IntakeError, Placed, Staged};
+use crate::fail_point;
+
+/// Digests that files must turn out to have, by file name: what a `SHA256SUMS` beside them says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expected(pub(super) BTreeMap<String, Digest>);
+
+/// An image that is staged and was found good. Dropped, it leaves nothing.
+#[derive(Debug)]
+pub(super) struct Staging {
+    first: Staged,
+    root: Option<Staged>,
+    image_type: ImageType,
+    fingerprint: Fingerprint,
+    files: ImageFiles,
+    filename: String,
+    metadata: Metadata,
+}
+
+/// Stages the files, checks and inspects them.
+pub(super) fn stage(
+    blobs: &Blobs,
+    first: Source,
+    root: Option<Source>,
+    expected: &Expected,
+    limit: u64,
+    progress: &dyn Progress,
+) -> Result<Staging, PublishError> {
+    let intake = TakeIn { blobs, expected, limit, progress };
+    let limits = Limits::default();
+    match root {
+        None => {
+            let (first, name) = intake.file(first, None, limit)?;
+            let found = inspect::inspect_unified(&mut first.reader(), first.size(), &limits);
+            let Inspected { metadata, image_type, format } = found.map_err(|error| refuse(&name, error))?;
+            fail_point::reached("publish::inspected");
+            Ok(Staging {
+                files: ImageFiles::Unified(image_file(&first, format)),
+                fingerprint: first.digest().as_unified_fingerprint(),
+                filename: filename(&name, format),
+                first,
+                root: None,
+                image_type,
+                metadata,
+            })
+        }
+        Some(root) => {
+            let (first, name) = intake.file(first, None, limit)?;
+            // Looked into before the root is read, which is usually a thousand times as long.
+            let found = inspect::inspect_metadata(&mut first.reader(), first.size(), &limits);
+            let (metadata, format) = found.map_err(|error| refuse_metadata(&name, error))?;
+            let mut both = first.hasher();
+            let (root, root_name) = intake.file(root, Some(&mut both), limit.saturating_sub(first.size()))?;
+            let found = inspect::inspect_root(&mut root.reader(), root.size(), &limits);
+            let (root_format, image_type) = found.map_err(|error| refuse(&root_name, error))?;
+            fail_point::reached("publish::inspected");
+            Ok(Staging {
+                files: ImageFiles::Split { metadata: image_file(&first, format), root: image_file(&root, root_format) },
+                fingerprint: Fingerprint::from_bytes(both.finalize().into()),
+                filename: filename(&name, format),
+                first,
+                root: Some(root),
+                image_type,
+                metadata,
+            })
+        }
+    }
+}
+
+impl Staging {
+    /// The image, listed to nobody but its own project, with the properties of its metadata.yaml.
+    pub(super) fn image(&self, now: Timestamp) -> Image {
+        Image {
+            fingerprint: self.fingerprint,
+            image_type: self.image_type,
+            architecture: self.metadata.architecture,
+            files: self.files,
+            filename: self.filename.clone(),
+            created_at: self.metadata.creation_date,
+            uploaded_at: now,
+            public: false,
+            expires_at: self.metadata.expiry_date,
+            last_used_at: None,
+            auto_update: false,
+            properties: self.metadata.properties.clone(),
+            profiles: Vec::new(),
+            update_source: None,
+        }
+    }
+
+    /// Makes the files durable. They are nobody's until the catalog names them.
+    pub(super) fn place(self) -> Result<Vec<Placed>, PublishError> {
+        let mut placed = vec![self.first.commit()?];
+        fail_point::reached("publish::placed-metadata");
+        if let Some(root) = self.root {
+            placed.push(root.commit()?);
+            fail_point::reached("publish::placed-root");
+        }
+        Ok(placed)
+    }
+}
+
+struct TakeIn<'a> {
+    blobs: &'a Blobs,
+    expected: &'a Expected,
+    limit: u64,
+    progress: &'a dyn Progress,
+}
+
+impl TakeIn<'_> {
+    /// Stages one file; its name for messages.
+    fn file(&self, source: Source, also: Option<&mut Sha256>, limit: u64) -> Result<(Staged, String), PublishError> {
+        let (name, total, mut reader) = open(source)?;
+        let too_large = || {
+            let reason = format!(
+                "the image has more than {} bytes, which is the limit; raise the limit, or publish a smaller one",
+                self.limit
+            );
+            PublishError::refused(&name, reason)
+        };
+        let mut staged = self.blobs.stage()?;
+        if let Some(total) = total {
+            if total > limit {
+                return Err(too_large());
+            }
+            staged.reserve(total)?;
+        }
+        fail_point::reached("publish::staged");
+        self.progress.begin(&name, total);
+        let intake = Intake { also, limit, observe: &mut |bytes| self.progress.advance(bytes) };
+        staged.take_in(&mut *reader, intake).map_err(|error| match error {
+            IntakeError::Read(source) => PublishError::read(&name, source),
+            IntakeError::TooLarge(_) => too_large(),
+            IntakeError::Blobs(error) => error.into(),
+        })?;
+        self.progress.end();
+        fail_point::reached("publish::hashed");
+        if staged.size() == 0 {
+            return Err(PublishError::refused(&name, "it is empty; copy it again"));
+        }
+        if let Some(expected) = self.expected.0.get(&name)
+            && *expected != staged.digest()
+        {
+            let reason = format!(
+                "its SHA-256 is {}, and SHA256SUMS beside it says {expected}; copy or build the folder again",
+                staged.digest()
+            );
+            return Err(PublishError::refused(&name, reason));
+        }
+        Ok((staged, name))
+    }
+}
+
+/// Name for messages, length when known, bytes.
+type Opened = (String, Option<u64>, Box<dyn Read + Send>);
+
+fn open(source: Source) -> Result<Opened, PublishError> {
+    match source {
+        Source::Stream { name, reader } => Ok((name, None, reader)),
+        Source::File(path) => {
+            let name = path.display().to_string();
+            let file = File::open(&path).map_err(|error| PublishError::read(&name, error))?;
+            let about = file.metadata().map_err(|error| PublishError::read(&name, error))?;
+            if about.is_dir() {
+                let reason = "it is a folder where a file was wanted; give the files in it, or the folder alone";
+                return Err(PublishError::refused(name, reason));
+            }
+            // A hint that costs nothing when the file system does not take it.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
+            let total = about.is_file().then_some(about.len());
+            Ok((name, total, Box::new(file)))
+        }
+    }
+}
+
+fn image_file(staged: &Staged, format: FileFormat) -> ImageFile {
+    ImageFile { digest: staged.digest(), size: staged.size(), format }
+}
+
+fn refuse(name: &str, error: InspectError) -> PublishError {
+    match error {
+        InspectError::Read(source) => PublishError::Blobs(source.into()),
+        error => PublishError::refused(name, error.to_string()),
+    }
+}
+
+/// Somebody who gives the root first and the metadata second should hear so, also when the root is a small tarball.
+fn refuse_metadata(name: &str, error: InspectError) -> PublishError {
+    match error {
+        InspectError::NoMetadata => PublishError::refused(
+            name,
+            format!("{error}; if it is the root file, give the metadata tarball first and this one second"),
+        ),
+        error => refuse(name, error),
+    }
+}
+
+/// Longest file name of an image, in bytes: what file systems take.
+const MAX_FILENAME: usize = 255;
+
+/// The last part of the name, without what could do harm on a terminal or in a header.
+fn filename(name: &str, format: FileFormat) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let mut clean: String = last.chars().filter(|c| !c.is_control()).collect();
+    while clean.len() > MAX_FILENAME {
+        clean.pop();
+    }
+    match clean.trim() {
+        "" | "-" | "." | ".." => format!("image.{}", format.extension()),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_formats::image::Compression;
+
+    use super::*;
+
+    #[test]
+    fn a_filename_has_no_folder_and_no_control_characters() {
+        let format = FileFormat::Tar(Compression::Xz);
+        for (name, expected) in [
+            ("/srv/images/meta.tar.xz", "meta.tar.xz"),
+            ("a\u{1b}[31m\nb.tar.xz", "a[31mb.tar.xz"),
+            ("..", "image.tar.xz"),
+            ("-", "image.tar.xz"),
+            ("/srv/", "image.tar.xz"),
+            ("C:\\images\\meta.tar.xz", "meta.tar.xz"),
+        ] {
+            assert_eq!(filename(name, format), expected, "{name:?}");
+        }
+        assert_eq!(filename(&"é".repeat(200), format).len(), 254);
+    }
+}

@@ -1,0 +1,35 @@
+//! `headwater project …`
+
+use super::kit::{House, Sample};
+
+#[test]
+fn projects_are_made_listed_and_deleted() {
+    let house = House::new();
+    let ran = house.run(&["project", "create", "team-a", "--description", "Images of team A"]).ok();
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "made the project team-a\n"));
+    house.publish(&Sample::default(), &["--project", "team-a"]);
+    let ran = house.run(&["project", "list"]).ok();
+    let cells = ran.cells();
+    assert_eq!(cells[0], ["NAME", "IMAGES", "DESCRIPTION", "CREATED"]);
+    assert_eq!((cells[1][0], cells[1][1]), ("default", "0"));
+    assert_eq!(cells[2][..3], ["team-a", "1", "Images of team A"]);
+    let json = house.run(&["project", "list", "--format", "json"]).json();
+    assert_eq!((&json[1]["name"], &json[1]["images"]), (&"team-a".into(), &1.into()));
+
+    house.run(&["project", "create", "team-a"]).fails(1, "there is a project \"team-a\" already; choose another name");
+    let ran = house.run(&["project", "delete", "team-a"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.starts_with("Error: ") && ran.err.contains("team-a"), "{}", ran.err);
+    let image = house.run(&["image", "list", "--project", "team-a", "--format", "json"]).json();
+    let fingerprint = image[0]["fingerprint"].as_str().unwrap();
+    house.run(&["image", "delete", fingerprint, "--project", "team-a"]).ok();
+    assert_eq!(house.run(&["project", "delete", "team-a"]).ok().err, "deleted the project team-a\n");
+    house
+        .run(&["project", "delete", "team-a"])
+        .fails(1, "there is no project \"team-a\"; `headwater project list` shows the ones there are");
+    let ran = house.run(&["project", "delete", "default"]);
+    assert_eq!(ran.code, Some(1));
+    let ran = house.run(&["project", "create", "a/b"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("a project name may not hold '/'"), "{}", ran.err);
+}

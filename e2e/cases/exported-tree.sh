@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# `headwater export` writes a tree that any web server can serve: lxc and incus list it, daemons launch from it, and
+# incus-simplestreams reads it.
+. "$(dirname "${BASH_SOURCE[0]}")/../kit.sh"
+
+real_images
+server_need_binary
+v1=$(publish bookworm-v1/metadata.tar.xz bookworm-v1/rootfs.zstd.squashfs --public)
+vm=$(publish bookworm-vm/metadata.tar.xz bookworm-vm/disk.qcow2 --public)
+arm64=$(publish bookworm-arm64/metadata.tar.xz bookworm-v1/rootfs.zstd.squashfs --public)
+headwater export --to "$CASE/for-lxd" --client lxd
+headwater export --to "$CASE/for-incus" --client incus
+headwater export --to "$CASE/for-any" --client any
+chmod -R a+rX "$CASE"
+
+mkdir "$CASE/www"
+mv "$CASE"/for-* "$CASE/www/"
+static_server "$CASE/www"
+for client in "${CLIENTS[@]}"; do
+    for tree in "$([ "$client" = lxc ] && echo for-lxd || echo for-incus)" for-any; do
+        step "$client from $tree"
+        trust "$client" "$tree" "$STATIC_CERTIFICATE"
+        "$client" remote add "$tree" "$STATIC_URL/$tree" --protocol=simplestreams
+        assert_eq "$(listed "$client" "$tree")" "$(printf '%s\n' "$v1" "$vm" "$arm64" | sort)" "what is listed"
+        assert_eq "$(image_field "$client" "$tree:debian/12" Fingerprint)" "$v1" "where debian/12 leads"
+        daemon "$client"
+        launch "$client" "$tree:debian/12" from-tree
+        daemon_clean "$client"
+    done
+done
+
+step "incus-simplestreams"
+cd "$CASE/www/for-incus"
+assert_eq "$(incus-simplestreams list --format csv | grep -c ,)" 3 "images that incus-simplestreams lists"
+incus-simplestreams verify

@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Images to publish: the real ones from e2e/images.sh, and tiny ones for cases that need many or none that can start.
+
+# The folder of the real images, made on first use.
+real_images() {
+    if [ -z "${IMAGES:-}" ]; then
+        IMAGES=$("$E2E/images.sh") || fail "the test images could not be made"
+        export IMAGES
+    fi
+}
+
+# The fingerprint of an image: the SHA-256 of its file, or of its metadata file followed by its root file.
+fingerprint_of() { cat -- "$@" | sha256sum | cut -d' ' -f1; }
+
+# tiny_image FOLDER OS RELEASE SERIAL [ARCHITECTURE [VARIANT [VERSION]]]: writes metadata.tar.xz and rootfs.squashfs of
+# a few hundred bytes, real in form but without anything to run.
+tiny_image() {
+    local folder=$1 os=$2 release=$3 serial=$4 arch=${5:-x86_64} variant=${6:-default} version=${7:-} day=${4:0:8}
+    mkdir -p "$folder/tree/etc"
+    echo "$os $release $serial $arch $variant" >"$folder/tree/etc/issue"
+    cat >"$folder/metadata.yaml" <<YAML
+architecture: $arch
+creation_date: $(date -u -d "$day" +%s)
+properties:
+  architecture: $arch
+  description: $os $release $arch $variant ($serial)
+  os: $os
+  release: $release
+  serial: "$serial"
+  variant: $variant
+${version:+"  version: \"$version\""}
+YAML
+    sed -i 's/^"  version: "\(.*\)""$/  version: "\1"/' "$folder/metadata.yaml"
+    tar -C "$folder" -cJf "$folder/metadata.tar.xz" metadata.yaml
+    mksquashfs "$folder/tree" "$folder/rootfs.squashfs" -noappend -no-progress -quiet -all-root >/dev/null
+}

@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# The product: a Headwater server with a data directory of this case's own, and its command line on the same directory.
+
+headwater() { "$HEADWATER_BIN" "$@"; }
+
+server_need_binary() {
+    [ -x "$HEADWATER_BIN" ] || fail "no binary at $HEADWATER_BIN: run './dev build' first"
+}
+
+# server_start [ARGUMENT...]: on the same port again after server_stop. Sets PORT and URL.
+server_start() {
+    server_need_binary
+    PORT=${PORT:-$(free_port)}
+    URL=https://127.0.0.1:$PORT
+    spawn "$CASE" headwater "$HEADWATER_BIN" serve --data "$DATA" --listen "127.0.0.1:$PORT" "$@"
+    wait_for 20 "the server to answer on port $PORT" server_answers
+}
+
+server_answers() {
+    if ! is_alive "$CASE/run" headwater; then fail "the server ended: $(tail -n 5 "$CASE/log/headwater.log")"; fi
+    curl -sfk "$URL/healthz"
+}
+
+server_stop() { end "$CASE/run" headwater TERM; }
+
+# publish META_OR_UNIFIED [ROOT] [OPTION...]: prints the fingerprint alone. Names of real images need no folder.
+publish() {
+    local argument arguments=()
+    for argument; do
+        case $argument in
+        bookworm-*/*) arguments+=("$IMAGES/$argument") ;;
+        *) arguments+=("$argument") ;;
+        esac
+    done
+    headwater publish "${arguments[@]}" --data "$DATA" --format json | jq -er .fingerprint
+}
+
+# document PATH: one JSON document over TLS.
+document() { curl -sSfk --compressed "$URL$1"; }
+
+# over_tls and over_plain PATH [CURL ARGUMENT...]: on the one port.
+over_tls() {
+    local path=$1
+    shift
+    curl -sSk "$@" "$URL$path"
+}
+over_plain() {
+    local path=$1
+    shift
+    curl -sS "$@" "http://127.0.0.1:$PORT$path"
+}
+
+# All file paths that the catalog at PREFIX names, as absolute paths, one a line.
+catalog_files() {
+    local prefix=${1:-} products
+    for products in $(document "$prefix/streams/v1/index.json" | jq -r '.index[].path'); do
+        document "$prefix/$products" | jq -r '.products[].versions[].items[].path'
+    done | sort -u | sed "s,^,$prefix/,"
+}
