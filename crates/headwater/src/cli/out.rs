@@ -59,11 +59,9 @@ impl Out {
         }
     }
 
-    /// Says several lines, which are ours.
+    /// Says a text of several lines.
     pub(super) fn say_lines(&self, text: &str) {
-        for line in text.lines() {
-            self.say(line);
-        }
+        text.lines().for_each(|line| self.say(line));
     }
 
     /// Whether moving things (progress) may be drawn on standard error.

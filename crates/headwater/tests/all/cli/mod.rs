@@ -9,4 +9,5 @@ mod kit;
 mod project;
 mod publish;
 mod reference;
+mod serve;
 mod verify;
