@@ -90,6 +90,7 @@ impl Staged {
         if size == 0 {
             return Ok(());
         }
+        leave_room(&self.staged.file, size)?;
         let keep_size = rustix::fs::FallocateFlags::KEEP_SIZE;
         match retry_on_intr(|| rustix::fs::fallocate(&self.staged.file, keep_size, 0, size)) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
@@ -189,11 +190,28 @@ impl Placed {
 
     fn sync(&mut self) -> io::Result<()> {
         if !self.synced {
+            leave_room(&self.staged.file, 0)?;
             self.staged.file.sync_all()?;
             self.synced = true;
         }
         Ok(())
     }
+}
+
+/// Most bytes of the disk that blobs leave free.
+const MOST_SPARE: u64 = 64 << 20;
+
+/// Blobs never fill a disk to its last byte, but leave a twentieth of a small one and 64 MiB of a large one: deleting
+/// images takes room, too, for the catalog's rows. Without any left, nobody could make room.
+fn leave_room(file: &File, wanted: u64) -> io::Result<()> {
+    let disk = rustix::fs::fstatvfs(file)?;
+    let spare = (disk.f_blocks.saturating_mul(disk.f_frsize) / 20).min(MOST_SPARE);
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // Some file systems do not tell how large they are.
+    if disk.f_blocks > 0 && free < wanted.saturating_add(spare) {
+        return Err(Errno::NOSPC.into());
+    }
+    Ok(())
 }
 
 /// Removes staged files that nobody holds.

@@ -148,6 +148,24 @@ fn a_full_disk_says_so_and_leaves_nothing() {
 }
 
 #[test]
+fn blobs_leave_room_for_deleting_images() {
+    in_small_disk(|disk| {
+        let store = Blobs::open(disk.join("blobs")).unwrap();
+        let mut refused = None;
+        for seed in 0..100 {
+            let mut staged = store.stage().unwrap();
+            staged.write_all(&noise(20_000, seed)).unwrap();
+            if let Err(error) = staged.commit() {
+                refused = Some(error);
+                break;
+            }
+        }
+        assert!(matches!(refused, Some(BlobError::Full(_))), "{refused:?}");
+        fs::write(disk.join("rows"), [0; 40_000]).unwrap();
+    });
+}
+
+#[test]
 fn a_read_only_disk_can_be_read_and_says_why_it_cannot_be_written() {
     in_small_disk(|disk| {
         let store = Blobs::open(disk.join("blobs")).unwrap();

@@ -42,7 +42,9 @@ mod tests {
 
     #[test]
     fn written_and_read() {
-        for (text, seconds) in [("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("25h", 90_000), ("7d", 604_800)] {
+        for (text, seconds) in
+            [("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("25h", 90_000), ("7d", 604_800)]
+        {
             assert_eq!(text.parse(), Ok(Seconds(seconds)));
             assert_eq!(Seconds(seconds).to_string(), text);
         }

@@ -77,18 +77,18 @@ fn filters_are_those_of_lxc() {
         both.sort();
         both
     };
-    assert_eq!(found(&["os=debian"]), [debian.clone()]);
+    assert_eq!(found(&["os=debian"]), [debian.as_str()]);
     assert_eq!(found(&["os=debian,alpine"]), both());
-    assert_eq!(found(&["os=Deb.*", "release=bookworm"]), [debian.clone()]);
+    assert_eq!(found(&["os=Deb.*", "release=bookworm"]), [debian.as_str()]);
     assert_eq!(found(&["os=Deb"]), [""; 0]);
-    assert_eq!(found(&["rel=3.20"]), [alpine.clone()]);
-    assert_eq!(found(&["arch=arm64"]), [alpine.clone()]);
-    assert_eq!(found(&["architecture=x86_64"]), [debian.clone()]);
-    assert_eq!(found(&["public=true"]), [debian.clone()]);
+    assert_eq!(found(&["rel=3.20"]), [alpine.as_str()]);
+    assert_eq!(found(&["arch=arm64"]), [alpine.as_str()]);
+    assert_eq!(found(&["architecture=x86_64"]), [debian.as_str()]);
+    assert_eq!(found(&["public=true"]), [debian.as_str()]);
     assert_eq!(found(&["type=container"]), both());
     assert_eq!(found(&["type=vm"]), [""; 0]);
-    assert_eq!(found(&["bookworm"]), [debian.clone()]);
-    assert_eq!(found(&[&alpine[10..20]]), [alpine.clone()]);
+    assert_eq!(found(&["bookworm"]), [debian.as_str()]);
+    assert_eq!(found(&[&alpine[10..20]]), [alpine.as_str()]);
     house.run(&["image", "list", "=x"]).fails(2, "\"=x\" is no filter; write key=value, for example os=debian");
 }
 
