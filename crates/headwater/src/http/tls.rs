@@ -96,6 +96,9 @@ pub struct Files {
     pub key: PathBuf,
 }
 
+/// Inode, time of change in two parts, and size of each of the two files; `None` for one that is not there.
+type Stamp = [Option<(u64, i64, i64, u64)>; 2];
+
 impl Files {
     /// Where the certificate of the first run is.
     pub fn in_data(data: &Path) -> Self {
@@ -104,7 +107,7 @@ impl Files {
     }
 
     /// What tells a changed file from an unchanged one.
-    fn stamp(&self) -> [Option<Stamp>; 2] {
+    fn stamp(&self) -> Stamp {
         [&self.certificate, &self.key].map(|path| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size()))
@@ -208,16 +211,13 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
     attempt().map_err(|source| TlsError::Write { path: path.to_owned(), source })
 }
 
-/// What tells one state of a file from another: inode, seconds and nanoseconds of the last change, length.
-type Stamp = (u64, i64, i64, u64);
-
 /// The certificate in use, and the configuration that uses it.
 #[derive(Debug)]
 pub struct Tls {
     files: Files,
     current: Arc<Current>,
     acceptor: Acceptor,
-    stamp: Mutex<[Option<Stamp>; 2]>,
+    stamp: Mutex<Stamp>,
 }
 
 struct Acceptor(tokio_rustls::TlsAcceptor);
