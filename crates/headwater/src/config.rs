@@ -272,11 +272,11 @@ mod tests {
              `--config FILE` (or `HEADWATER_CONFIG`) names.\n\n```toml\n{}```\n",
             template()
         );
-        if std::env::var_os("HEADWATER_WRITE_REFERENCE").is_some() {
+        if std::env::var_os("HEADWATER_UPDATE_DOCS").is_some() {
             std::fs::write(&page, &expected).unwrap();
         }
         let found = std::fs::read_to_string(&page).unwrap_or_default();
-        assert!(found == expected, "{} is out of date; run this test with HEADWATER_WRITE_REFERENCE=1", page.display());
+        assert!(found == expected, "{} is out of date; run this test with HEADWATER_UPDATE_DOCS=1", page.display());
     }
 
     #[test]

@@ -24,6 +24,7 @@
 
 pub mod client;
 pub mod convert;
+mod document;
 pub mod family;
 pub mod go;
 pub mod item;

@@ -111,3 +111,49 @@ impl From<sqlx::Error> for CatalogError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_formats::names::ProjectName;
+    use headwater_formats::timestamp::Timestamp;
+
+    use super::super::engine::Engine;
+    use super::super::{Catalog, Location};
+    use crate::auth::Viewer;
+
+    #[tokio::test]
+    async fn a_full_disk_is_named_and_does_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&Location::Sqlite(folder.path().join("catalog.db"))).await.unwrap();
+        let Engine::Sqlite { write: Ok(writer), .. } = &catalog.engine else { panic!("it can be written to") };
+        // SQLite answers as it does on a full disk when the file may not grow.
+        let full = "PRAGMA max_page_count = 1";
+        let large = "x".repeat(100_000);
+        let name = ProjectName::new("large").unwrap();
+        let now = Timestamp::EPOCH;
+        for _ in 0..3 {
+            sqlx::query(full).execute(writer).await.unwrap();
+            let said = catalog.create_project(&name, &large, now).await.unwrap_err().to_string();
+            assert_eq!(said, "the catalog cannot be written: the disk is full; make room, and try again");
+        }
+        assert_eq!(catalog.projects(&Viewer::operator()).await.unwrap().len(), 1, "reading goes on");
+        assert_eq!(catalog.revision().await.unwrap().number, 0, "nothing was changed");
+        catalog.create_project(&name, &large, now).await.unwrap();
+        let checked: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(writer).await.unwrap();
+        assert_eq!(checked, "ok");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_became_read_only_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&Location::Sqlite(folder.path().join("catalog.db"))).await.unwrap();
+        let Engine::Sqlite { write: Ok(writer), .. } = &catalog.engine else { panic!("it can be written to") };
+        sqlx::query("PRAGMA query_only = ON").execute(writer).await.unwrap();
+        let said = catalog.set_setting("key", "value").await.unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "the catalog cannot be written: it is read-only; check the permissions of the data folder, and whether its \
+             file system is mounted read-only"
+        );
+    }
+}

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -124,6 +125,9 @@ async fn sqlite(path: &Path) -> Result<Engine, CatalogError> {
             .max_connections(connections)
             .min_connections(1)
             .test_before_acquire(false)
+            // When the disk is full, SQLite itself ends the transaction, and the rollback that follows fails for want
+            // of one: sqlx would count that connection as inside a transaction for ever. It is replaced instead.
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .acquire_timeout(PATIENCE * 2)
     };
     if let Err(why) = writable(path) {

@@ -27,7 +27,10 @@ impl FromStr for Seconds {
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, seconds): &(char, u32)| self.0 >= *seconds && self.0.is_multiple_of(*seconds);
+        // A day is 24h as people say it; more of them are days.
+        let fits = |(unit, seconds): &(char, u32)| {
+            self.0.is_multiple_of(*seconds) && self.0 >= if *unit == 'd' { 2 * seconds } else { *seconds }
+        };
         let (unit, seconds) = UNITS.into_iter().find(fits).unwrap_or(('s', 1));
         write!(f, "{}{unit}", self.0 / seconds)
     }
@@ -39,7 +42,9 @@ mod tests {
 
     #[test]
     fn written_and_read() {
-        for (text, seconds) in [("0s", 0), ("90s", 90), ("30m", 1800), ("25h", 90_000), ("7d", 604_800)] {
+        for (text, seconds) in
+            [("0s", 0), ("90s", 90), ("30m", 1800), ("24h", 86_400), ("25h", 90_000), ("7d", 604_800)]
+        {
             assert_eq!(text.parse(), Ok(Seconds(seconds)));
             assert_eq!(Seconds(seconds).to_string(), text);
         }

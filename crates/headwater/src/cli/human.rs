@@ -83,6 +83,11 @@ pub(super) fn one_line(text: &str) -> String {
     clean
 }
 
+/// As [`one_line`], but line feeds stay.
+pub(super) fn lines(text: &str) -> String {
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
+}
+
 /// Characters that turn the direction of the text around them, and so make it look like another one.
 fn is_bidi_control(character: char) -> bool {
     matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -166,7 +166,7 @@ fn talk(published: &Published, asked: &[AliasName], out: &Out) {
         out.say(format!("{}: {}", if names.len() == 1 { "alias" } else { "aliases" }, names.join(", ")));
     }
     for alias in asked.iter().filter(|alias| !names.contains(&alias.as_str())) {
-        out.say(format!("alias {alias:?} was not made; `headwater alias create {alias} {short}{option}` makes it"));
+        out.say(format!("alias \"{alias}\" was not made; `headwater alias create {alias} {short}{option}` makes it"));
     }
     out.say(format!("size: {}, {} for {}", human::size(image.files.size()), image.image_type, image.architecture));
     if !image.public {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use headwater_formats::timestamp::Timestamp;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, OpenError};
@@ -108,6 +108,7 @@ pub fn config_template() -> String {
 /// Serves until SIGTERM or SIGINT. `say` is told, once, what a person should know after the first run.
 pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Timestamp) -> Result<(), ServeError> {
     let logs = telemetry::start(config.config.log.format, &config.config.log.level)?;
+    let signals = Signals::new()?;
     raise_file_limit();
     // The port first: a second server on the same data should end before it touches anything.
     let listeners = listen::listen(&config.config.listen)?;
@@ -125,7 +126,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let state = Arc::new(State::new(app, settings, now));
     let ending = CancellationToken::new();
     let background =
-        tokio::spawn(background(config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
+        tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
     for address in &addresses {
         tracing::info!(%address, fingerprint = %tls.fingerprint(), "listening");
     }
@@ -147,22 +148,34 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     Ok(served?)
 }
 
+/// The signals that a server listens to. From here on they no longer end the process by themselves, so it is made
+/// before anything that an abrupt end could interrupt.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Signals, the certificate's files and the notes of downloads, until the end.
-async fn background(config: ServeConfig, logs: Logs, tls: Arc<Tls>, state: Arc<State>, ending: CancellationToken) {
-    let signals = || {
-        Ok::<_, std::io::Error>((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        ))
-    };
-    let (mut terminate, mut interrupt, mut hangup) = match signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!(%error, "signals cannot be received; ending");
-            return ending.cancel();
-        }
-    };
+async fn background(
+    signals: Signals,
+    config: ServeConfig,
+    logs: Logs,
+    tls: Arc<Tls>,
+    state: Arc<State>,
+    ending: CancellationToken,
+) {
+    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     let mut certificate = tokio::time::interval(CERTIFICATE_EVERY);
     let mut used = tokio::time::interval(USED_EVERY);
     loop {

@@ -46,7 +46,7 @@ impl Stop {
             Self::NobodyReads => return ExitCode::SUCCESS,
         };
         // Where standard error is closed there is nobody left to tell.
-        let _ = writeln!(io::stderr().lock(), "Error: {}", super::human::one_line(&sentence));
+        let _ = writeln!(io::stderr().lock(), "Error: {}", super::human::lines(&sentence));
         code
     }
 }

@@ -95,7 +95,7 @@ impl Publisher {
         tell: &mut (dyn FnMut(Swept) + Send),
     ) -> Result<SweepTotals, PublishError> {
         let mut totals = SweepTotals::default();
-        let before = now.plus_seconds(-i64::from(grace_seconds));
+        let before = grace_over(now, grace_seconds);
         for retired in self.catalog.retired(before, i32::MAX as usize).await? {
             totals.count(Swept::Retired(retired), tell);
         }
@@ -114,7 +114,7 @@ impl Publisher {
     ) -> Result<SweepTotals, PublishError> {
         let mut totals = SweepTotals::default();
         self.clear_dead(now, &mut totals).await?;
-        let before = now.plus_seconds(-i64::from(grace_seconds));
+        let before = grace_over(now, grace_seconds);
         loop {
             let page = self.catalog.retired(before, PAGE).await?;
             let mut gone = 0;
@@ -191,6 +191,12 @@ impl Publisher {
         blocking(move || blobs.remove_dead(dead)).await?;
         Ok(())
     }
+}
+
+/// What was retired before this moment has had its grace. The second in which the grace ends counts: without a grace,
+/// what was deleted a moment ago goes.
+fn grace_over(now: Timestamp, grace_seconds: u32) -> Timestamp {
+    now.plus_seconds(1 - i64::from(grace_seconds))
 }
 
 /// Deletes a blob; one that is not there was deleted by a sweep that was cut short before its rows were.

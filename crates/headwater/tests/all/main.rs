@@ -1,6 +1,16 @@
-//! All the integration tests, in one binary: it is linked once. One file per behaviour.
+//! What Headwater promises, tried from outside: one module for each room or behaviour, builders and harnesses in `kit`.
+//! All of it is one binary, which is linked once.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they show by their names, and fail by panicking; clippy's allowance covers `#[test]` functions only"
+)]
 
 mod catalog;
 mod cli;
 mod house;
+mod http;
 mod kit;

@@ -1,5 +1,6 @@
 //! Random operations on the catalog and on a few lines of Rust that say what it means: both must tell the same story.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater::auth::Viewer;
@@ -157,14 +158,15 @@ async fn apply(catalog: &Catalog, model: &mut Model, step: &Step) {
             let name = NAMES[usize::from(name)];
             let target = AliasTarget::Image(fingerprint(number));
             let ended = catalog.create_alias(&project(PROJECTS[at]), &alias(name), "", &target, now).await;
-            if !model.images.contains_key(&(at, number)) {
-                assert!(matches!(ended, Err(CatalogError::NoImage(_))));
-            } else if model.aliases.contains_key(&(at, name.to_owned())) {
-                assert!(matches!(ended, Err(CatalogError::AliasExists(_))));
-            } else {
-                ended.unwrap();
-                model.aliases.insert((at, name.to_owned()), number);
-                model.changes += 1;
+            let there = model.images.contains_key(&(at, number));
+            match model.aliases.entry((at, name.to_owned())) {
+                _ if !there => assert!(matches!(ended, Err(CatalogError::NoImage(_)))),
+                Entry::Occupied(_) => assert!(matches!(ended, Err(CatalogError::AliasExists(_)))),
+                Entry::Vacant(free) => {
+                    ended.unwrap();
+                    free.insert(number);
+                    model.changes += 1;
+                }
             }
         }
         Step::Unalias { project: at, name } => {

@@ -77,18 +77,18 @@ fn filters_are_those_of_lxc() {
         both.sort();
         both
     };
-    assert_eq!(found(&["os=debian"]), [debian.clone()]);
+    assert_eq!(found(&["os=debian"]), [debian.as_str()]);
     assert_eq!(found(&["os=debian,alpine"]), both());
-    assert_eq!(found(&["os=Deb.*", "release=bookworm"]), [debian.clone()]);
+    assert_eq!(found(&["os=Deb.*", "release=bookworm"]), [debian.as_str()]);
     assert_eq!(found(&["os=Deb"]), [""; 0]);
-    assert_eq!(found(&["rel=3.20"]), [alpine.clone()]);
-    assert_eq!(found(&["arch=arm64"]), [alpine.clone()]);
-    assert_eq!(found(&["architecture=x86_64"]), [debian.clone()]);
-    assert_eq!(found(&["public=true"]), [debian.clone()]);
+    assert_eq!(found(&["rel=3.20"]), [alpine.as_str()]);
+    assert_eq!(found(&["arch=arm64"]), [alpine.as_str()]);
+    assert_eq!(found(&["architecture=x86_64"]), [debian.as_str()]);
+    assert_eq!(found(&["public=true"]), [debian.as_str()]);
     assert_eq!(found(&["type=container"]), both());
     assert_eq!(found(&["type=vm"]), [""; 0]);
-    assert_eq!(found(&["bookworm"]), [debian.clone()]);
-    assert_eq!(found(&[&alpine[10..20]]), [alpine.clone()]);
+    assert_eq!(found(&["bookworm"]), [debian.as_str()]);
+    assert_eq!(found(&[&alpine[10..20]]), [alpine.as_str()]);
     house.run(&["image", "list", "=x"]).fails(2, "\"=x\" is no filter; write key=value, for example os=debian");
 }
 
@@ -107,7 +107,7 @@ fn show_prints_what_edit_takes() {
          \x20 variant: default\n\
          public: true\n\
          expires_at: \"0001-01-01T00:00:00Z\"\n\
-         profiles: []\n"
+         profiles:\n- default\n"
     );
     let same = house.run_with(&["image", "edit", &debian], shown.as_bytes()).ok();
     assert_eq!(same.err, "nothing changed\n");
@@ -131,7 +131,7 @@ fn info_tells_all() {
     assert!(out.starts_with(&expected), "{out}");
     assert!(out.contains("\n    Expires: never\n    Last used: never\nProperties:\n    description: "), "{out}");
     assert!(out.contains("\nAliases:\n") && out.contains("\n    - debian/bookworm\n"), "{out}");
-    assert!(out.ends_with("Auto update: disabled\n"), "{out}");
+    assert!(out.ends_with("Auto update: disabled\nProfiles:\n    - default\n"), "{out}");
     let json = house.run(&["image", "info", &debian, "--format", "json"]).json();
     assert_eq!(json["fingerprint"], debian.as_str());
     house

@@ -1,12 +1,20 @@
 //! The built program, run as people run it: one file per verb.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed; clippy.toml allows this in #[test] functions, not in what they call"
+)]
+
 mod alias;
 mod edges;
 mod export;
 mod gc;
 mod image;
-mod kit;
+pub(crate) mod kit;
 mod project;
 mod publish;
 mod reference;
+mod serve;
 mod verify;

@@ -35,7 +35,7 @@ fn the_json_says_all_about_it() {
         .ok();
     assert!(!ran.err.contains("private"), "{}", ran.err);
     let report = ran.json();
-    assert_eq!(report["aliases"].as_array().unwrap().contains(&json!("mine")), true);
+    assert!(report["aliases"].as_array().unwrap().contains(&json!("mine")));
     let mut rest = report.clone();
     rest.as_object_mut().unwrap().remove("aliases");
     assert_eq!(

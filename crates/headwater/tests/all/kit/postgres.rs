@@ -38,6 +38,7 @@ pub(crate) async fn database() -> String {
 }
 
 /// Makes and starts the cluster; gives its folder.
+#[allow(clippy::zombie_processes, reason = "it ends after this process, which is what it waits for")]
 fn start() -> PathBuf {
     let programs = programs();
     let folder = tempfile::Builder::new().prefix("headwater-postgres-").tempdir().unwrap().keep();

@@ -1,0 +1,10 @@
+//! What the server answers: most tests call the front door without sockets, as a connection would; `sockets` opens some.
+
+mod addresses;
+mod api;
+mod documents;
+mod files;
+mod kit;
+mod plain;
+mod program;
+mod sockets;
