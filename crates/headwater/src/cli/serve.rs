@@ -33,6 +33,7 @@ const USED_EVERY: Duration = Duration::from_secs(60);
 /// configuration.
 ///
 /// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
+#[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
     /// Where to listen; can be given several times [default: [::]:8443]
