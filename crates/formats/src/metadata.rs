@@ -182,6 +182,10 @@ const PLAIN: &[(&str, &str)] = &[
     ("expected sequence start", "this must be a list; write it as [one, two]"),
     ("cannot deserialize null into string", "a name or a text is missing; write it, or take the line out"),
     ("duplicate mapping key", "this name stands there twice; leave one"),
+    (
+        "alias references unknown anchor",
+        "\"*\" and a name stand for a text that is marked with \"&\" and that name, and none is; put it in quotes",
+    ),
     ("multiple YAML documents", "there is more than one document in it; take the second \"---\" out"),
 ];
 

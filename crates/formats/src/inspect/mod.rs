@@ -234,7 +234,7 @@ fn unified_tarball(
             Member::RootImage if image_type.is_none() => {
                 // In a sparse file the stored bytes do not begin with the first ones.
                 if entry.kind == Kind::File {
-                    check_disk_head(&walk.read(sniff::SNIFF_LEN)?, entry.size)?;
+                    check_disk_head(&walk.read(sniff::DESCRIBE_LEN)?, entry.size)?;
                 }
                 image_type = Some(ImageType::VirtualMachine);
             }
@@ -307,7 +307,7 @@ fn unified_squashfs(
     match (folder, disk) {
         (Some(Node::Directory), None) => Ok((metadata, ImageType::Container)),
         (None, Some(Node::File(disk))) => {
-            check_disk_head(&squashfs.read(&disk, sniff::SNIFF_LEN)?, disk.size)?;
+            check_disk_head(&squashfs.read(&disk, sniff::DESCRIBE_LEN)?, disk.size)?;
             Ok((metadata, ImageType::VirtualMachine))
         }
         (None, None) => Err(InspectError::NoRoot),

@@ -185,12 +185,18 @@ fn one_of_equals(folder: &Path, names: &mut Vec<String>) -> Result<(), PublishEr
 fn checksums(folder: &Path) -> Result<BTreeMap<String, Digest>, PublishError> {
     let path = folder.join("SHA256SUMS");
     let shown = path.display().to_string();
-    let mut text = String::new();
+    let refused = |reason: &str| PublishError::refused(&shown, reason);
+    let mut bytes = Vec::new();
     match File::open(&path) {
-        Ok(file) => file.take(MAX_SUMS).read_to_string(&mut text).map_err(|error| PublishError::read(&shown, error))?,
+        Ok(file) => file.take(MAX_SUMS + 1).read_to_end(&mut bytes).map_err(|error| PublishError::read(&shown, error))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(PublishError::read(&shown, error)),
     };
+    if bytes.len() as u64 > MAX_SUMS {
+        // Half of it would leave files unchecked.
+        return Err(refused("it has more than 1 MiB; write it with sha256sum, for the files beside it"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refused("it is not written in UTF-8; write it with sha256sum"))?;
     let mut sums = BTreeMap::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         // Two blanks, or a blank and an asterisk, which stands for reading the file as it is.

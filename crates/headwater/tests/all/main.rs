@@ -9,6 +9,7 @@
     reason = "tests say what they show by their names, and fail by panicking; clippy's allowance covers `#[test]` functions only"
 )]
 
+mod bad_input;
 mod catalog;
 mod cli;
 mod house;

@@ -33,14 +33,19 @@ impl House {
     /// The program with a clean environment, in the home directory, on the data directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        self.prepare(&mut command);
+        command.args(arguments);
+        command
+    }
+
+    /// Gives a command the clean environment, the home directory and the data directory.
+    pub(crate) fn prepare(&self, command: &mut Command) {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
             .env("HEADWATER_DATA", self.data())
-            .current_dir(self.folder.path())
-            .args(arguments);
-        command
+            .current_dir(self.folder.path());
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {

@@ -208,7 +208,7 @@ async fn a_split_image_is_exported_as_a_form_of_known_length() {
 async fn an_image_whose_bytes_are_lost_is_told_without_internals() {
     let server = Server::new().await;
     let print = server.publish(&[Sample::default().unified()]).await;
-    assert!(server.app.blobs.delete(&print.parse().unwrap()).unwrap());
+    assert_eq!(server.app.blobs.delete(&print.parse().unwrap()).unwrap(), headwater::blobs::Deleted::Gone);
     let answer = server.get(&format!("/1.0/images/{print}/export"), &[]).await;
     answer.is_api_error(500, "the server failed to answer; its log says why");
     let answer = server.get(&format!("/images/{print}.tar"), &[]).await;

@@ -1,5 +1,6 @@
 //! What tests are made with: images, databases, other users.
 
+pub(crate) mod archives;
 pub(crate) mod images;
 pub(crate) mod other_user;
 pub(crate) mod postgres;
