@@ -24,6 +24,7 @@ use crate::http::accept::Limits;
 use crate::http::tls::Files;
 
 /// The settings of a Headwater server. Every one may be left out.
+#[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Config {

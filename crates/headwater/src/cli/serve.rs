@@ -39,6 +39,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does.
 ///
 /// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
+#[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
     /// Where to listen; can be given several times [default: [::]:8443]
