@@ -47,7 +47,7 @@ pub(in crate::cli) struct Args {
     #[arg(long = "unset", value_name = "KEY")]
     unset: Vec<String>,
     /// When it expires: 2027-01-31, 2027-01-31T12:00:00Z, or never
-    #[arg(long, value_name = "DATE", value_parser = expiry)]
+    #[arg(long, value_name = "DATE", value_parser = expiry, allow_hyphen_values = true)]
     expires: Option<Expiry>,
 }
 
