@@ -59,8 +59,8 @@ def wrk(url, connections, seconds, headers=(), keep=True):
         raise Failed(f"wrk on {url} said: {text}")
     return {
         "rate": float(rate.group(1)),
-        "p50": _wrk_seconds(re.search(r"50%\s+(\S+)", text).group(1)),
-        "p99": _wrk_seconds(re.search(r"99%\s+(\S+)", text).group(1)),
+        "p50": _wrk_seconds(re.search(r"^\s+50%\s+(\S+)", text, re.M).group(1)),
+        "p99": _wrk_seconds(re.search(r"^\s+99%\s+(\S+)", text, re.M).group(1)),
         "requests": int(re.search(r"(\d+) requests in", text).group(1)),
         "cpu": run.cpu,
     }

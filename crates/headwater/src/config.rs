@@ -24,6 +24,7 @@ use crate::http::accept::Limits;
 use crate::http::tls::Files;
 
 /// The settings of a Headwater server. Every one may be left out.
+#[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Config {
@@ -272,11 +273,11 @@ mod tests {
              `--config FILE` (or `HEADWATER_CONFIG`) names.\n\n```toml\n{}```\n",
             template()
         );
-        if std::env::var_os("HEADWATER_WRITE_REFERENCE").is_some() {
+        if std::env::var_os("HEADWATER_UPDATE_DOCS").is_some() {
             std::fs::write(&page, &expected).unwrap();
         }
         let found = std::fs::read_to_string(&page).unwrap_or_default();
-        assert!(found == expected, "{} is out of date; run this test with HEADWATER_WRITE_REFERENCE=1", page.display());
+        assert!(found == expected, "{} is out of date; run this test with HEADWATER_UPDATE_DOCS=1", page.display());
     }
 
     #[test]

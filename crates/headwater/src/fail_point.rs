@@ -22,6 +22,7 @@ pub const ALL: &[&str] = &[
     "publish::before-commit",
     "publish::ensured",
     "publish::after-commit",
+    "sweep::settled",
     "sweep::before-delete",
     "sweep::after-delete",
     "sweep::forgotten",

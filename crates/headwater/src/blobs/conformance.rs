@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use headwater_formats::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::{Blobs, Intake, IntakeError};
+use super::{Blobs, Deleted, Intake, IntakeError};
 
 pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     Digest::from_bytes(Sha256::digest(bytes).into())
@@ -47,7 +47,7 @@ pub(super) fn all<S: std::ops::Deref<Target = Blobs> + Sync>(make: impl Fn() -> 
     equal_bytes_are_stored_once(&make());
     deleted_is_gone_and_can_come_back(&make());
     listed_in_order(&make());
-    put_back_when_swept(&make());
+    what_is_about_to_be_needed_stays(&make());
     one_pass_takes_in_all_lengths(&make());
     many_at_once(&make());
     sweeps_beside_writers(&make());
@@ -77,7 +77,7 @@ fn nothing_is_there_before_commit(store: &Blobs) {
     assert_eq!(store.list().count(), 0);
     drop(staged);
     assert_eq!(store.list().count(), 0);
-    assert_eq!(store.sweep_staging(false).unwrap().files, 0, "nothing is left of what was dropped");
+    assert_eq!(store.dead().unwrap().files(), 0, "nothing is left of what was dropped");
 }
 
 fn ranges(store: &Blobs) {
@@ -105,8 +105,8 @@ fn equal_bytes_are_stored_once(store: &Blobs) {
 fn deleted_is_gone_and_can_come_back(store: &Blobs) {
     let digest = put(store, b"come and go");
     let open = store.open_blob(&digest).unwrap().unwrap();
-    assert!(store.delete(&digest).unwrap());
-    assert!(!store.delete(&digest).unwrap());
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Gone);
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Absent);
     assert_eq!(get(store, &digest), None);
     let mut bytes = Vec::new();
     open.reader().read_to_end(&mut bytes).unwrap();
@@ -121,26 +121,24 @@ fn listed_in_order(store: &Blobs) {
     assert_eq!(store.list().map(Result::unwrap).collect::<Vec<_>>(), put);
 }
 
-fn put_back_when_swept(store: &Blobs) {
-    let mut staged = store.stage().unwrap();
-    staged.write_all(b"swept").unwrap();
-    let mut placed = staged.commit().unwrap();
-    placed.ensure().unwrap();
-    assert!(store.delete(&placed.digest()).unwrap());
-    placed.ensure().unwrap();
-    assert_eq!(get(store, &placed.digest()).unwrap(), b"swept");
-
-    // Bytes that were there before, and were swept after this publisher had found them.
-    let mut staged = store.stage().unwrap();
-    staged.write_all(b"swept").unwrap();
-    let mut second = staged.commit().unwrap();
-    drop(placed);
-    assert!(store.delete(&second.digest()).unwrap());
+fn what_is_about_to_be_needed_stays(store: &Blobs) {
+    let place = || {
+        let mut staged = store.stage().unwrap();
+        staged.write_all(b"needed").unwrap();
+        staged.commit().unwrap()
+    };
+    let mut first = place();
+    let digest = first.digest();
+    first.ensure().unwrap();
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Needed);
+    let mut second = place();
+    drop(first);
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Needed, "also by who found equal bytes there");
     second.ensure().unwrap();
-    let digest = second.digest();
+    assert_eq!(get(store, &digest).unwrap(), b"needed");
     drop(second);
-    assert_eq!(get(store, &digest).unwrap(), b"swept");
-    assert_eq!(store.sweep_staging(false).unwrap().files, 0);
+    assert_eq!(store.dead().unwrap().files(), 0);
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Gone);
 }
 
 fn one_pass_takes_in_all_lengths(store: &Blobs) {
@@ -168,7 +166,7 @@ fn one_pass_takes_in_all_lengths(store: &Blobs) {
     assert!(matches!(error, IntakeError::TooLarge(5_242_880)), "{error}");
     let error = refused(&mut Broken);
     assert_eq!(error.to_string(), "the source cannot be read: the cable was cut");
-    assert_eq!(store.sweep_staging(false).unwrap().files, 0);
+    assert_eq!(store.dead().unwrap().files(), 0);
 }
 
 /// Gives its bytes in odd pieces, as a socket does.
@@ -218,7 +216,9 @@ fn sweeps_beside_writers(store: &Blobs) {
             .collect();
         while !writers.iter().all(|writer| writer.is_finished()) {
             // It may catch one that was made and not locked yet, which its writer notices.
-            assert_eq!(store.sweep_staging(false).unwrap().bytes, 0, "bytes of a living process were swept");
+            let dead = store.dead().unwrap();
+            assert_eq!(dead.bytes, 0, "bytes of a living process were swept");
+            store.remove_dead(dead).unwrap();
         }
     });
 }

@@ -4,6 +4,7 @@
 //! VERSION                  the number of this layout
 //! sha256/ab/<digest>       the blobs; `ab` are the first two characters of the digest
 //! staging/<random>         blobs that are being written
+//! staging/<digest>-<random> the same, complete; kept until the catalog names the blob
 //! ```
 
 use std::fs::{self, File};
@@ -89,6 +90,11 @@ impl Layout {
     /// A new name for something that is being written.
     pub(super) fn staged(&self) -> PathBuf {
         self.staging().join(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// A new name for something that is about to be a blob: begins with its digest.
+    pub(super) fn announced(&self, digest: &Digest) -> PathBuf {
+        self.staging().join(format!("{digest}-{}", uuid::Uuid::new_v4().simple()))
     }
 }
 

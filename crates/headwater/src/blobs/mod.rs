@@ -29,6 +29,9 @@
 //! Whoever stages holds a shared `flock` on the file. A sweep takes an exclusive one without waiting, so that it only
 //! removes what a dead process left behind. Dropping a staged blob without committing it means that nothing happened.
 //!
+//! From [`Staged::commit`] on, the staged file is named after its digest, and stays until the catalog names the blob. As long as
+//! it is there, alive or dead, [`Blobs::delete`] leaves the blob alone. Why the dead count, too, says [`Blobs::remove_dead`].
+//!
 //! All calls block: callers that are async go through `spawn_blocking`. This room knows nothing of images, of the
 //! catalog, or of who may read what. Only `layout.rs` knows a path.
 
@@ -52,7 +55,7 @@ pub use error::BlobError;
 pub use intake::{Intake, IntakeError};
 pub use list::List;
 pub use open::{BlobReader, OpenBlob};
-pub use stage::{Placed, Staged};
+pub use stage::{Dead, Deleted, Placed, Staged};
 
 use layout::Layout;
 
@@ -60,15 +63,6 @@ use layout::Layout;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     layout: Arc<Layout>,
-}
-
-/// What a dead process left in staging.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Leftovers {
-    /// How many files.
-    pub files: u64,
-    /// How many bytes their removal sets free. A staged name of a blob that is in place sets nothing free.
-    pub bytes: u64,
 }
 
 impl Blobs {
@@ -105,11 +99,12 @@ impl Blobs {
         open::link_to(&self.layout, digest, to)
     }
 
-    /// Removes a blob. `false` when there is none with this digest. Who has it open can read on.
+    /// Removes a blob, unless somebody is about to need it. Who has it open can read on.
     ///
-    /// The caller makes sure that nothing needs it: see [`Catalog::forget_blob`](crate::catalog::Catalog::forget_blob).
-    pub fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
-        open::delete(&self.layout, digest)
+    /// The caller makes sure that nothing that is listed needs it: see
+    /// [`Catalog::forget_blob`](crate::catalog::Catalog::forget_blob).
+    pub fn delete(&self, digest: &Digest) -> Result<Deleted, BlobError> {
+        stage::delete(&self.layout, digest)
     }
 
     /// All blobs in the order of their digests. Holds the names of one folder of 256 at a time.
@@ -117,8 +112,17 @@ impl Blobs {
         List::new(Arc::clone(&self.layout))
     }
 
-    /// What dead processes left in staging; removes it unless `dry_run`.
-    pub fn sweep_staging(&self, dry_run: bool) -> Result<Leftovers, BlobError> {
-        stage::sweep(&self.layout, dry_run)
+    /// What dead processes left in staging.
+    pub fn dead(&self) -> Result<Dead, BlobError> {
+        stage::dead(&self.layout)
+    }
+
+    /// Removes what dead processes left.
+    ///
+    /// After a crash nobody knows whether the last transaction of the dead process counts: SQLite may show it to nobody
+    /// now, and to everybody after its next recovery. So the caller has to write to the catalog after it found
+    /// the dead and before it removes them; that settles the question for good.
+    pub fn remove_dead(&self, dead: Dead) -> Result<(), BlobError> {
+        stage::remove_dead(dead)
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use headwater_formats::digest::Digest;
 
 use super::BlobError;
-use super::layout::{Layout, sync_folder};
+use super::layout::Layout;
 
 /// A blob that is open for reading at any offset ([`std::os::unix::fs::FileExt`]). It stays readable when the blob is
 /// deleted meanwhile.
@@ -92,12 +92,4 @@ pub(super) fn link_to(layout: &Layout, digest: &Digest, to: &Path) -> Result<boo
         }
         Err(error) => Err(error.into()),
     }
-}
-
-pub(super) fn delete(layout: &Layout, digest: &Digest) -> Result<bool, BlobError> {
-    if if_there(fs::remove_file(layout.blob(digest)))?.is_none() {
-        return Ok(false);
-    }
-    sync_folder(&layout.folder_of(digest))?;
-    Ok(true)
 }

@@ -9,9 +9,9 @@ use rustix::fs::FlockOperation;
 use rustix::io::{Errno, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 
+use super::BlobError;
 use super::layout::{Layout, make_folder, sync_folder};
 use super::open::{self, BlobReader};
-use super::{BlobError, Leftovers};
 use crate::fail_point;
 
 /// A file in the staging folder that no sweep touches as long as this lives, and that goes with it.
@@ -34,6 +34,16 @@ impl StagedFile {
                 return Ok(staged);
             }
         }
+    }
+}
+
+impl StagedFile {
+    /// Names it after its digest, so that [`delete`] sees that somebody is about to need a blob.
+    fn announce(&mut self, layout: &Layout, digest: &Digest) -> io::Result<()> {
+        let announced = layout.announced(digest);
+        fs::rename(&self.path, &announced)?;
+        self.path = announced;
+        Ok(())
     }
 }
 
@@ -104,6 +114,7 @@ impl Staged {
         let mut placed = Placed { layout: self.layout, staged: self.staged, digest, size, synced: false };
         // Gives back what `reserve` took too much of.
         placed.staged.file.set_len(size)?;
+        placed.staged.announce(&placed.layout, &digest)?;
         placed.put()?;
         fail_point::reached("blobs::placed");
         Ok(placed)
@@ -125,7 +136,8 @@ impl Write for Staged {
 
 /// A blob that is durable under its digest, with a way to put it back.
 ///
-/// Keep this until the catalog names the blob: until then a sweep may take the blob away, because nobody needs it.
+/// Keep this until the catalog names the blob, and everybody can see that it does: as long as this is there, and after a
+/// crash as long as the file is that it left, [`Blobs::delete`](super::Blobs::delete) refuses to remove the blob.
 #[derive(Debug)]
 pub struct Placed {
     layout: Arc<Layout>,
@@ -214,42 +226,101 @@ fn leave_room(file: &File, wanted: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes staged files that nobody holds.
-pub(super) fn sweep(layout: &Layout, dry_run: bool) -> Result<Leftovers, BlobError> {
-    let mut leftovers = Leftovers::default();
+/// Staged files of processes that are dead.
+#[derive(Debug, Default)]
+pub struct Dead {
+    paths: Vec<PathBuf>,
+    /// How many bytes their removal sets free. A second name of a blob that is in place sets nothing free.
+    pub bytes: u64,
+}
+
+impl Dead {
+    /// How many there are.
+    pub fn files(&self) -> u64 {
+        self.paths.len() as u64
+    }
+}
+
+pub(super) fn dead(layout: &Layout) -> Result<Dead, BlobError> {
+    let mut dead = Dead::default();
     let entries = match fs::read_dir(layout.staging()) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(leftovers),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(dead),
         Err(error) => return Err(error.into()),
     };
     for entry in entries {
-        if let Some(bytes) = sweep_one(&entry?.path(), dry_run)? {
-            leftovers.files += 1;
-            leftovers.bytes += bytes;
+        let path = entry?.path();
+        // Looks again after locking: its owner may have removed it and let go of it between.
+        if let Some(bytes) = unless_held(&path, |path| fs::metadata(path).map(drop))? {
+            dead.paths.push(path);
+            dead.bytes += bytes;
         }
     }
-    Ok(leftovers)
+    Ok(dead)
 }
 
-/// The bytes that removing it sets free, when nobody holds it.
-fn sweep_one(path: &Path, dry_run: bool) -> Result<Option<u64>, BlobError> {
-    let gone = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(None),
-        _ => Err(error.into()),
+/// Removes them. No name is ever used again, so what was dead is dead.
+pub(super) fn remove_dead(dead: Dead) -> Result<(), BlobError> {
+    for path in &dead.paths {
+        unless_held(path, |path| fs::remove_file(path))?;
+    }
+    Ok(())
+}
+
+/// Does something with a staged file that nobody holds; gives the bytes that its removal sets free.
+fn unless_held(path: &Path, act: impl FnOnce(&Path) -> io::Result<()>) -> Result<Option<u64>, BlobError> {
+    let acted = || -> io::Result<Option<u64>> {
+        let file = File::open(path)?;
+        match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+        let about = file.metadata()?;
+        act(path)?;
+        Ok(Some(if about.nlink() == 1 { about.len().max(about.blocks() * 512) } else { 0 }))
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) => return gone(error),
-    };
-    match retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+    match acted() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => Ok(other?),
+    }
+}
+
+/// What came of deleting a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone.
+    Gone,
+    /// There was none with this digest.
+    Absent,
+    /// Somebody is about to need it, or died when about to: see [`Placed`].
+    Needed,
+}
+
+pub(super) fn delete(layout: &Layout, digest: &Digest) -> Result<Deleted, BlobError> {
+    if is_announced(layout, digest)? {
+        return Ok(Deleted::Needed);
+    }
+    match fs::remove_file(layout.blob(digest)) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Deleted::Absent),
+        Err(error) => return Err(error.into()),
     }
-    let metadata = file.metadata()?;
-    let bytes = if metadata.nlink() == 1 { metadata.len().max(metadata.blocks() * 512) } else { 0 };
-    if !dry_run && let Err(error) = fs::remove_file(path) {
-        return gone(error);
+    sync_folder(&layout.folder_of(digest))?;
+    Ok(Deleted::Gone)
+}
+
+fn is_announced(layout: &Layout, digest: &Digest) -> io::Result<bool> {
+    let digest = digest.to_string();
+    let entries = match fs::read_dir(layout.staging()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        if entry?.file_name().as_encoded_bytes().starts_with(digest.as_bytes()) {
+            return Ok(true);
+        }
     }
-    Ok(Some(bytes))
+    Ok(false)
 }

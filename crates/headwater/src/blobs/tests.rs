@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use super::conformance::{self, digest_of, noise};
-use super::{BlobError, Blobs, Intake, IntakeError, Leftovers};
+use super::{BlobError, Blobs, Deleted, Intake, IntakeError};
 
 struct Local {
     store: Blobs,
@@ -53,13 +53,41 @@ fn a_sweep_takes_what_a_dead_process_left() {
     let held = store.stage().unwrap();
     let staging = store.folder.path().join("blobs/staging");
     fs::write(staging.join("left-behind"), [7u8; 5000]).unwrap();
-    let found = store.sweep_staging(true).unwrap();
-    assert_eq!(found.files, 1);
+    let found = store.dead().unwrap();
+    assert_eq!(found.files(), 1);
     assert!(found.bytes >= 5000, "{found:?}");
-    assert_eq!(store.sweep_staging(false).unwrap(), found);
-    assert_eq!(store.sweep_staging(false).unwrap(), Leftovers::default());
+    store.remove_dead(found).unwrap();
+    assert_eq!(store.dead().unwrap().files(), 0);
     held.commit().unwrap();
     assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+}
+
+#[test]
+fn a_blob_swept_by_hand_is_put_back() {
+    let store = local();
+    let mut staged = store.stage().unwrap();
+    staged.write_all(b"x").unwrap();
+    let mut placed = staged.commit().unwrap();
+    let name = placed.digest().to_string();
+    let path = store.folder.path().join("blobs/sha256").join(&name[..2]).join(&name);
+    fs::remove_file(&path).unwrap();
+    placed.ensure().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"x");
+}
+
+#[test]
+fn a_dead_publisher_keeps_its_blob_until_it_is_cleared_away() {
+    let store = local();
+    let mut staged = store.stage().unwrap();
+    staged.write_all(b"x").unwrap();
+    let digest = staged.commit().unwrap().digest();
+    let left = store.folder.path().join("blobs/staging").join(format!("{digest}-0123"));
+    fs::write(&left, b"x").unwrap();
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Needed);
+    let dead = store.dead().unwrap();
+    assert_eq!(dead.files(), 1);
+    store.remove_dead(dead).unwrap();
+    assert_eq!(store.delete(&digest).unwrap(), Deleted::Gone);
 }
 
 #[test]

@@ -111,15 +111,20 @@ pub(super) async fn following(
             found.entry(row.int(0)?).or_default().push(name);
         }
         let mut values = values![];
+        // Ordered here and not by the engine: asked for `ORDER BY a.name`, SQLite walks through all of the project's
+        // aliases by name for each product, instead of looking up the product's few.
         let sql = format!(
             "SELECT p.id, a.name, a.description FROM products p JOIN aliases a ON a.project_id = p.project_id \
-             AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
-             WHERE p.id IN ({}) ORDER BY p.id, a.name",
+             AND a.os = p.os AND a.release = p.release AND a.variant = p.variant WHERE p.id IN ({})",
             batch.bind(&mut values)
         );
+        let mut by_hand = Vec::new();
         for row in tx.rows(sql, values).await? {
-            let name = Following { name: row.text(1)?, description: row.text(2)? };
-            found.entry(row.int(0)?).or_default().push(name);
+            by_hand.push((row.int(0)?, Following { name: row.text(1)?, description: row.text(2)? }));
+        }
+        by_hand.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        for (product, name) in by_hand {
+            found.entry(product).or_default().push(name);
         }
     }
     Ok(found)

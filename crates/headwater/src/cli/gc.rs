@@ -44,7 +44,7 @@ struct Row {
 pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop> {
     let app = place.open().await?;
     let Seconds(grace) = args.grace.unwrap_or(place.grace);
-    let mut list = out.list(&["FILE", "SIZE", "REASON"]);
+    let mut list = out.findings(&["FILE", "SIZE", "REASON"]);
     let mut printed = Ok(());
     let mut tell = |swept| {
         let row = match swept {

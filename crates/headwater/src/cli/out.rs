@@ -89,7 +89,13 @@ impl Out {
 
     /// Begins a list with these columns.
     pub(super) fn list(&self, columns: &[&'static str]) -> List {
+        List { empty_is_shown: true, ..self.findings(columns) }
+    }
+
+    /// Begins a list of what was found wrong, or was done: when there is nothing, people see no table.
+    pub(super) fn findings(&self, columns: &[&'static str]) -> List {
         List {
+            empty_is_shown: false,
             format: self.format.unwrap_or(Format::Table),
             columns: columns.to_vec(),
             rows: Vec::new(),
@@ -118,6 +124,7 @@ fn json_lines(object: &impl Serialize) -> Result<String, Stop> {
 /// A list that is being printed. JSON and YAML are written as the items come; tables have to know all their rows first.
 pub(super) struct List {
     format: Format,
+    empty_is_shown: bool,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     count: u64,
@@ -155,6 +162,7 @@ impl List {
             Format::Yaml if self.count == 0 => "[]\n".to_owned(),
             Format::Yaml => String::new(),
             Format::Csv => self.rows.iter().map(|row| csv_line(row)).collect(),
+            Format::Table | Format::Compact if self.rows.is_empty() && !self.empty_is_shown => String::new(),
             Format::Table => bordered(&self.columns, &self.rows),
             Format::Compact => borderless(&self.columns, &self.rows),
         };

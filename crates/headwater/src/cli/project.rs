@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use headwater_formats::names::ProjectName;
+use headwater_formats::timestamp::Timestamp;
 use serde::Serialize;
 
 use super::out::Out;
@@ -67,7 +68,12 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
                         project.name.to_string(),
                         human::count(project.images),
                         project.description.clone(),
-                        human::date(project.created_at),
+                        // The project that exists always was made at no time.
+                        if project.created_at == Timestamp::EPOCH {
+                            String::new()
+                        } else {
+                            human::date(project.created_at)
+                        },
                     ]
                 })?;
             }

@@ -19,12 +19,16 @@ use crate::http::accept;
 use crate::http::listen::{self, ListenError};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{Settings, State};
+use crate::publish::{Publisher, SweepTotals};
 use crate::telemetry::{self, LogError, Logs};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
 /// How often it is written down which images were downloaded.
 const USED_EVERY: Duration = Duration::from_secs(60);
+/// How often the files of deleted images are removed whose grace is over, and what crashed publishers left; first at
+/// the start.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Run the server
 ///
@@ -32,7 +36,10 @@ const USED_EVERY: Duration = Duration::from_secs(60);
 /// HTTP too. The first run makes a certificate and an empty catalog, and prints what to type next. It needs no
 /// configuration.
 ///
+/// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does.
+///
 /// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
+#[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
     /// Where to listen; can be given several times [default: [::]:8443]
@@ -123,6 +130,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         document_cache: u64::from(config.config.cache.documents_mib) * 1024 * 1024,
     };
     let catalog = app.catalog.clone();
+    let sweeping = tokio::spawn(sweep(app.publisher.clone(), config.config.grace_hours.saturating_mul(3600), now));
     let state = Arc::new(State::new(app, settings, now));
     let ending = CancellationToken::new();
     let background =
@@ -142,6 +150,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     tell_systemd(&[NotifyState::Ready]);
     let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending).await;
     background.abort();
+    sweeping.abort();
     state.flush_used().await;
     catalog.close().await;
     tracing::info!("ended");
@@ -198,6 +207,27 @@ async fn background(
         _ = interrupt.recv() => {}
     }
     std::process::exit(1);
+}
+
+/// Removes what nobody needs, for ever. One that is cut short by the end of the server is finished by the next.
+async fn sweep(publisher: Publisher, grace_seconds: u32, now: fn() -> Timestamp) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        every.tick().await;
+        match publisher.sweep(now(), grace_seconds, &mut |_| ()).await {
+            Ok(totals) if totals == SweepTotals::default() => {}
+            Ok(totals) => tracing::info!(
+                deleted = totals.retired,
+                unknown = totals.stray,
+                unfinished = totals.staged,
+                bytes = totals.bytes(),
+                "files that nobody needs were removed"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "files that nobody needs could not be removed; the next try is in an hour")
+            }
+        }
+    }
 }
 
 fn reload(config: &ServeConfig, logs: &Logs, tls: &Tls) {

@@ -38,7 +38,7 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
     let app = place.open().await?;
     let progress = bar::progress(out);
     progress.begin("verify", None);
-    let mut list = out.list(&["PROJECT", "FINGERPRINT", "FILE", "WHAT IS WRONG"]);
+    let mut list = out.findings(&["PROJECT", "FINGERPRINT", "FILE", "WHAT IS WRONG"]);
     let mut printed = Ok(());
     let mut tell = |event: VerifyEvent<'_>| match event {
         VerifyEvent::Read(file) => progress.advance(file.size),

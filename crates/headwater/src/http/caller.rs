@@ -10,7 +10,6 @@
 use http::request::Parts;
 use http::{HeaderName, header};
 
-use super::Connection;
 use crate::auth::Viewer;
 
 /// Somebody, for the length of one request.
@@ -31,8 +30,7 @@ const INSISTS: [HeaderName; 2] =
     [HeaderName::from_static("x-lxd-authenticated"), HeaderName::from_static("x-incus-authenticated")];
 
 /// Finds out who is asking.
-pub fn resolve(request: &Parts, connection: &Connection) -> Result<Caller, Refused> {
-    let _ = &connection.transport;
+pub fn resolve(request: &Parts) -> Result<Caller, Refused> {
     let insists = INSISTS.iter().any(|name| request.headers.get(name).is_some_and(|value| value.as_bytes() == b"true"));
     if insists || presents(request) {
         return Err(Refused);

@@ -175,7 +175,7 @@ async fn answer(state: &State, request: &Parts, connection: &Connection) -> Resp
             return response;
         }
     }
-    let caller = match caller::resolve(request, connection) {
+    let caller = match caller::resolve(request) {
         Ok(caller) => caller,
         Err(refusal) => return refused(row.dialect, &refusal),
     };

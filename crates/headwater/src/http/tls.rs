@@ -96,6 +96,9 @@ pub struct Files {
     pub key: PathBuf,
 }
 
+/// Inode, time of change in two parts, and size of each of the two files; `None` for one that is not there.
+type Stamp = [Option<(u64, i64, i64, u64)>; 2];
+
 impl Files {
     /// Where the certificate of the first run is.
     pub fn in_data(data: &Path) -> Self {
@@ -104,7 +107,7 @@ impl Files {
     }
 
     /// What tells a changed file from an unchanged one.
-    fn stamp(&self) -> [Option<(u64, i64, i64, u64)>; 2] {
+    fn stamp(&self) -> Stamp {
         [&self.certificate, &self.key].map(|path| {
             let metadata = std::fs::metadata(path).ok()?;
             Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size()))
@@ -214,7 +217,7 @@ pub struct Tls {
     files: Files,
     current: Arc<Current>,
     acceptor: Acceptor,
-    stamp: Mutex<[Option<(u64, i64, i64, u64)>; 2]>,
+    stamp: Mutex<Stamp>,
 }
 
 struct Acceptor(tokio_rustls::TlsAcceptor);

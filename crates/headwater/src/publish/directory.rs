@@ -188,7 +188,9 @@ fn checksums(folder: &Path) -> Result<BTreeMap<String, Digest>, PublishError> {
     let refused = |reason: &str| PublishError::refused(&shown, reason);
     let mut bytes = Vec::new();
     match File::open(&path) {
-        Ok(file) => file.take(MAX_SUMS + 1).read_to_end(&mut bytes).map_err(|error| PublishError::read(&shown, error))?,
+        Ok(file) => {
+            file.take(MAX_SUMS + 1).read_to_end(&mut bytes).map_err(|error| PublishError::read(&shown, error))?
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(PublishError::read(&shown, error)),
     };

@@ -97,7 +97,8 @@ impl Staging {
             last_used_at: None,
             auto_update: false,
             properties: self.metadata.properties.clone(),
-            profiles: Vec::new(),
+            // What LXD and Incus give to an image that names none.
+            profiles: vec!["default".to_owned()],
             update_source: None,
         }
     }

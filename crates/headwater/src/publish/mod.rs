@@ -180,13 +180,15 @@ impl Publisher {
         let mut placed = blocking(move || staging.place()).await?;
         let new = NewImage { project: listing.project.clone(), image, aliases: listing.aliases.clone() };
         fail_point::reached("publish::before-commit");
-        let ensure = move || {
+        let ensure = || {
             placed.iter_mut().try_for_each(|blob| blob.ensure())?;
             fail_point::reached("publish::ensured");
             Ok(())
         };
         let committed = self.catalog.commit_image(&new, now, ensure).await?;
         fail_point::reached("publish::after-commit");
+        // Not before: as long as these are there, no sweep removes the bytes.
+        drop(placed);
         Ok(match committed {
             Committed::New(image) => Published { image, already: false },
             Committed::Already(image) => Published { image, already: true },

@@ -1,22 +1,30 @@
 //! Removes bytes that nobody needs: what the last image has let go of, once its grace is over; what a crash left between
 //! bytes and rows; and what dead processes were still writing.
 //!
-//! Safe beside running publishers and servers. A blob is deleted inside a transaction that excludes commits, and a
-//! publisher whose bytes went away before its commit puts them back there ([`Placed::ensure`](crate::blobs::Placed::ensure)).
-//! A download that is under way keeps its file open.
+//! Safe beside running publishers and servers. A blob is deleted inside a transaction that excludes commits, and not
+//! when a publisher is about to need it. A download that is under way keeps its file open.
+//!
+//! The order matters after a crash. A publisher that was killed within its commit may have written a transaction that
+//! SQLite shows to nobody as long as some process has the catalog open, and to everybody after the last one has closed
+//! it. A write by somebody else ends such a transaction. So first the dead are found, then the sweep writes to the
+//! catalog, then what they left is removed, and only then the bytes that nobody needs. A publisher that dies in between leaves its
+//! staged file, which keeps [`Blobs::delete`] from its bytes until the next sweep.
 
 use std::collections::VecDeque;
+use std::io;
 
 use headwater_formats::digest::Digest;
 use headwater_formats::timestamp::Timestamp;
 
 use super::{PublishError, Publisher, blocking};
-use crate::blobs::{Blobs, List};
-use crate::catalog::Retired;
+use crate::blobs::{Blobs, Dead, Deleted, List};
+use crate::catalog::{CatalogError, Retired};
 use crate::fail_point;
 
 /// Rows that are asked for at once.
 const PAGE: usize = 1000;
+/// The setting that says when the last sweep was.
+const LAST_SWEEP: &str = "last_sweep";
 
 /// Something that goes, or would go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +63,11 @@ impl SweepTotals {
         self.retired_bytes.saturating_add(self.stray_bytes).saturating_add(self.staged_bytes)
     }
 
+    fn count_dead(&mut self, dead: &Dead) {
+        self.staged = dead.files();
+        self.staged_bytes = dead.bytes;
+    }
+
     fn count(&mut self, swept: Swept, tell: &mut (dyn FnMut(Swept) + Send)) {
         match swept {
             Swept::Retired(retired) => {
@@ -87,7 +100,8 @@ impl Publisher {
             totals.count(Swept::Retired(retired), tell);
         }
         self.strays(true, &mut totals, tell).await?;
-        self.leftovers(true, &mut totals).await?;
+        let blobs = self.blobs.clone();
+        totals.count_dead(&blocking(move || blobs.dead()).await?);
         Ok(totals)
     }
 
@@ -99,27 +113,26 @@ impl Publisher {
         tell: &mut (dyn FnMut(Swept) + Send),
     ) -> Result<SweepTotals, PublishError> {
         let mut totals = SweepTotals::default();
+        self.clear_dead(now, &mut totals).await?;
         let before = grace_over(now, grace_seconds);
         loop {
             let page = self.catalog.retired(before, PAGE).await?;
             let mut gone = 0;
             for retired in &page {
                 let remove = remover(&self.blobs, retired.digest);
-                if self.catalog.forget_blob(&retired.digest, before, remove).await? {
+                if went(self.catalog.forget_blob(&retired.digest, before, remove).await)? {
                     fail_point::reached("sweep::forgotten");
                     totals.count(Swept::Retired(*retired), tell);
                     gone += 1;
                 }
             }
-            // A page of which nothing went is a page that publishers took back, every one of it: it does not come again,
-            // but a loop that relies on that has no end when it is wrong.
+            // A page of which nothing went is all needed by publishers at this moment: that is for the next sweep.
             if page.len() < PAGE || gone == 0 {
                 break;
             }
         }
         self.catalog.end_grace(before).await?;
         self.strays(false, &mut totals, tell).await?;
-        self.leftovers(false, &mut totals).await?;
         Ok(totals)
     }
 
@@ -158,18 +171,24 @@ impl Publisher {
                 let blobs = self.blobs.clone();
                 let Some(size) = blocking(move || blobs.stat(&digest)).await? else { continue };
                 // Between listing and this moment somebody may have published it: the catalog looks again.
-                if dry_run || self.catalog.remove_unknown_blob(&digest, remover(&self.blobs, digest)).await? {
+                if dry_run || went(self.catalog.remove_unknown_blob(&digest, remover(&self.blobs, digest)).await)? {
                     totals.count(Swept::Stray { digest, size }, tell);
                 }
             }
         }
     }
 
-    async fn leftovers(&self, dry_run: bool, totals: &mut SweepTotals) -> Result<(), PublishError> {
+    /// See the beginning of this file for why in this order.
+    async fn clear_dead(&self, now: Timestamp, totals: &mut SweepTotals) -> Result<(), PublishError> {
         let blobs = self.blobs.clone();
-        let found = blocking(move || blobs.sweep_staging(dry_run)).await?;
-        totals.staged += found.files;
-        totals.staged_bytes += found.bytes;
+        let dead = blocking(move || blobs.dead()).await?;
+        totals.count_dead(&dead);
+        // Never the same value twice: SQLite does not write what would change nothing.
+        let mark = format!("{} {}", now.rfc3339(), uuid::Uuid::new_v4().simple());
+        self.catalog.set_setting(LAST_SWEEP, &mark).await?;
+        fail_point::reached("sweep::settled");
+        let blobs = self.blobs.clone();
+        blocking(move || blobs.remove_dead(dead)).await?;
         Ok(())
     }
 }
@@ -181,13 +200,23 @@ fn grace_over(now: Timestamp, grace_seconds: u32) -> Timestamp {
 }
 
 /// Deletes a blob; one that is not there was deleted by a sweep that was cut short before its rows were.
-fn remover(blobs: &Blobs, digest: Digest) -> impl FnOnce() -> std::io::Result<()> + Send + 'static {
+fn remover(blobs: &Blobs, digest: Digest) -> impl FnOnce() -> io::Result<()> + Send + 'static {
     let blobs = blobs.clone();
     move || {
         fail_point::reached("sweep::before-delete");
-        blobs.delete(&digest)?;
+        if blobs.delete(&digest)? == Deleted::Needed {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         fail_point::reached("sweep::after-delete");
         Ok(())
+    }
+}
+
+/// Whether a blob went; one that a publisher is about to need stays.
+fn went(removed: Result<bool, CatalogError>) -> Result<bool, CatalogError> {
+    match removed {
+        Err(CatalogError::Remove(error)) if error.kind() == io::ErrorKind::ResourceBusy => Ok(false),
+        other => other,
     }
 }
 

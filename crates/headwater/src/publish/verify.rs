@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::hash::{BUFFER, each_part};
 use super::{PublishError, Publisher, blocking};
 use crate::auth::Viewer;
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, Deleted};
 use crate::catalog::{BlobUse, Found, StoredImage};
 
 /// Blobs that are asked for at once.
@@ -166,7 +166,8 @@ impl Publisher {
         totals.damaged += u64::from(found);
         if found && remove_damaged && matches!(damage, Some(Damage::Length(_) | Damage::Digest(_))) {
             let blobs = self.blobs.clone();
-            totals.removed += u64::from(blocking(move || blobs.delete(&file.digest)).await?);
+            let deleted = blocking(move || blobs.delete(&file.digest)).await?;
+            totals.removed += u64::from(deleted == Deleted::Gone);
         }
         totals.files += 1;
         totals.bytes += file.size;

@@ -1,7 +1,7 @@
 //! The simplestreams front-end: `index.json` and `images.json`, one pair for each project, filter and family of clients.
 //!
 //! A document is rendered once per revision of the catalog, compressed once, and kept; asking again costs one look-up of the
-//! revision. This file translates; [`cache`] prepares. Neither knows what a document looks like: that is `documents`.
+//! revision. This file translates; `cache.rs` prepares. Neither knows what a document looks like: that is `documents`.
 
 mod cache;
 

@@ -31,7 +31,14 @@ fn house() -> (House, String) {
 }
 
 /// Tries the rows: arguments, standard input, the code and the words.
-fn tried<A: AsRef<std::ffi::OsStr>>(house: &House, table: &mut Table, arguments: &[A], input: &[u8], code: i32, words: &str) {
+fn tried<A: AsRef<std::ffi::OsStr>>(
+    house: &House,
+    table: &mut Table,
+    arguments: &[A],
+    input: &[u8],
+    code: i32,
+    words: &str,
+) {
     let shown: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
     let what = format!("{:.100}", shown.join(" "));
     let ran = table.row(&what, || run_bounded(house, arguments, input));
@@ -238,7 +245,11 @@ fn bad_settings_are_refused_in_words_and_change_nothing() {
         table.discreet(&what, &ran.err);
     }
     for (arguments, code, words) in [
-        (&["image", "list", "--config", "missing.toml"][..], 1, wrong("missing.toml: No such file or directory (os error 2)")),
+        (
+            &["image", "list", "--config", "missing.toml"][..],
+            1,
+            wrong("missing.toml: No such file or directory (os error 2)"),
+        ),
         (&["image", "list", "--config", "data"], 1, wrong("")),
         (&["serve", "--listen", "8443"], 2, "".into()),
         (&["serve", "--listen", ":8443"], 2, "".into()),
@@ -294,13 +305,20 @@ fn bad_data_directories_are_refused_in_words_and_left_as_they_are() {
     };
     house.file("file", b"I am a file.\n");
     house.file("noise/catalog.db", &crate::kit::archives::noise(10_000));
-    house.file("text/catalog.db", b"I am no database, I am a text that is a little longer than the head of one would have to be.\n");
+    house.file(
+        "text/catalog.db",
+        b"I am no database, I am a text that is a little longer than the head of one would have to be.\n",
+    );
     copy("other-blobs");
     house.file("other-blobs/blobs/VERSION", b"headwater-blobs 99\n");
     copy("no-version");
     house.file("no-version/blobs/VERSION", b"");
     for (name, arguments, words) in [
-        ("missing", &["image", "list"][..], format!("no Headwater data in {}; `headwater serve` or `headwater publish` makes it", data("missing"))),
+        (
+            "missing",
+            &["image", "list"][..],
+            format!("no Headwater data in {}; `headwater serve` or `headwater publish` makes it", data("missing")),
+        ),
         ("file", &["image", "list"], "".into()),
         ("file", &["publish", "file"], "".into()),
         ("noise", &["image", "list"], "".into()),

@@ -158,7 +158,12 @@ fn misplaced() -> Vec<Row> {
         ),
         alone(
             "metadata.yaml above and beside",
-            tarball(&[("../metadata.yaml", YAML), ("/metadata.yaml", YAML), ("a/../metadata.yaml", YAML), ("rootfs/", b"")]),
+            tarball(&[
+                ("../metadata.yaml", YAML),
+                ("/metadata.yaml", YAML),
+                ("a/../metadata.yaml", YAML),
+                ("rootfs/", b""),
+            ]),
             "there is no metadata.yaml in it; if this is only the root file of a split image, give its metadata tarball too",
         ),
         alone(
@@ -198,7 +203,11 @@ fn broken() -> Vec<Row> {
     let text = b"I am no tarball, whatever you may think of me. ".repeat(30);
     vec![
         alone("half a plain tarball", half(&plain), early("10,272 bytes of it are missing")),
-        alone("half an xz image", half(&pack(&plain, Packing::Xz)), early("the footer of its last xz stream is missing")),
+        alone(
+            "half an xz image",
+            half(&pack(&plain, Packing::Xz)),
+            early("the footer of its last xz stream is missing"),
+        ),
         alone(
             "half a zstd image",
             half(&pack(&plain, Packing::Zstd)),
@@ -209,8 +218,16 @@ fn broken() -> Vec<Row> {
         alone("six bytes of xz", b"\xfd7zXZ\0".to_vec(), early("the end of its last xz stream is missing")),
         alone("four bytes of zstd", b"\x28\xb5\x2f\xfd".to_vec(), early("it stops within the header of a block")),
         alone("two bytes of gzip", b"\x1f\x8b".to_vec(), early("the gzip data stops in the middle")),
-        alone("bzip2 of nothing", b"BZh9nonsense".to_vec(), damaged("the bzip2 data cannot be unpacked (bzip2: invalid data)")),
-        alone("lz4 of nothing", b"\x04\x22\x4d\x18nonsense".to_vec(), early("its last block promises 3 more bytes than there are")),
+        alone(
+            "bzip2 of nothing",
+            b"BZh9nonsense".to_vec(),
+            damaged("the bzip2 data cannot be unpacked (bzip2: invalid data)"),
+        ),
+        alone(
+            "lz4 of nothing",
+            b"\x04\x22\x4d\x18nonsense".to_vec(),
+            early("its last block promises 3 more bytes than there are"),
+        ),
         alone(
             "a bit of a gzip file changed",
             {
@@ -256,13 +273,21 @@ fn yaml() -> Vec<Row> {
                    ppc64, ppc64le, s390x, mips, mips64, riscv32, riscv64, loongarch64";
     let row = |what: &str, yaml: String, words: String| bad_yaml(what, yaml, &words);
     vec![
-        bad_yaml("an empty metadata.yaml", "", "metadata.yaml has no architecture; add it, for example \"architecture: x86_64\""),
+        bad_yaml(
+            "an empty metadata.yaml",
+            "",
+            "metadata.yaml has no architecture; add it, for example \"architecture: x86_64\"",
+        ),
         bad_yaml(
             "no architecture",
             "creation_date: 1\n",
             "metadata.yaml has no architecture; add it, for example \"architecture: x86_64\"",
         ),
-        row("an unknown architecture", "architecture: vax\n".to_owned() + "creation_date: 1\n", format!("architecture in metadata.yaml: \"vax\" {unknown}")),
+        row(
+            "an unknown architecture",
+            "architecture: vax\n".to_owned() + "creation_date: 1\n",
+            format!("architecture in metadata.yaml: \"vax\" {unknown}"),
+        ),
         row(
             "an architecture with a path in it",
             "architecture: ../../etc\ncreation_date: 1\n".to_owned(),
@@ -273,7 +298,11 @@ fn yaml() -> Vec<Row> {
             "architecture: x86_64\n",
             "metadata.yaml has no creation_date; add it, for example \"creation_date: 1704240000\"",
         ),
-        row("a negative date", "architecture: x86_64\ncreation_date: -1\n".into(), format!("creation_date in metadata.yaml is \"-1\"; {seconds}")),
+        row(
+            "a negative date",
+            "architecture: x86_64\ncreation_date: -1\n".into(),
+            format!("creation_date in metadata.yaml is \"-1\"; {seconds}"),
+        ),
         row(
             "a date in words",
             "architecture: x86_64\ncreation_date: yesterday\n".into(),
@@ -284,19 +313,47 @@ fn yaml() -> Vec<Row> {
             "architecture: x86_64\ncreation_date: 99999999999999999999\n".into(),
             format!("creation_date in metadata.yaml is \"99999999999999999999\"; {seconds}"),
         ),
-        row("an endless expiry", with("expiry_date: .inf\n"), format!("expiry_date in metadata.yaml is \".inf\"; {seconds}")),
-        bad_yaml("Latin-1", b"architecture: x86_64\nproperties: {os: \xe9}\n", "metadata.yaml is not written in UTF-8; save it as UTF-8"),
+        row(
+            "an endless expiry",
+            with("expiry_date: .inf\n"),
+            format!("expiry_date in metadata.yaml is \".inf\"; {seconds}"),
+        ),
+        bad_yaml(
+            "Latin-1",
+            b"architecture: x86_64\nproperties: {os: \xe9}\n",
+            "metadata.yaml is not written in UTF-8; save it as UTF-8",
+        ),
         row("no YAML", with("a: [1,\n"), format!("{cannot}line 3: unclosed bracket '['")),
-        row("a list", "- a\n- b\n".into(), format!("{cannot}line 1: this must be a mapping; write one \"name: value\" on each line below it")),
+        row(
+            "a list",
+            "- a\n- b\n".into(),
+            format!("{cannot}line 1: this must be a mapping; write one \"name: value\" on each line below it"),
+        ),
         row(
             "a list as a property",
             with("properties:\n  os: [a, b]\n"),
             format!("{cannot}line 4: \"os\": this must be one text, not a list or a mapping; put it in quotes"),
         ),
-        row("a name twice", with("properties:\n  os: a\n  os: b\n"), format!("{cannot}line 5: this name stands there twice; leave one")),
-        row("two documents", with("---\na: b\n"), format!("{cannot}line 4: there is more than one document in it; take the second \"---\" out")),
-        row("a NUL in a property", with("properties: {os: \"a\\0b\"}\n"), format!("{cannot}line 3: \"os\": a text holds a NUL character; take it out")),
-        row("a NUL in a name", with("properties: {\"o\\0s\": a}\n"), format!("{cannot}line 3: a text holds a NUL character; take it out")),
+        row(
+            "a name twice",
+            with("properties:\n  os: a\n  os: b\n"),
+            format!("{cannot}line 5: this name stands there twice; leave one"),
+        ),
+        row(
+            "two documents",
+            with("---\na: b\n"),
+            format!("{cannot}line 4: there is more than one document in it; take the second \"---\" out"),
+        ),
+        row(
+            "a NUL in a property",
+            with("properties: {os: \"a\\0b\"}\n"),
+            format!("{cannot}line 3: \"os\": a text holds a NUL character; take it out"),
+        ),
+        row(
+            "a NUL in a name",
+            with("properties: {\"o\\0s\": a}\n"),
+            format!("{cannot}line 3: a text holds a NUL character; take it out"),
+        ),
         row(
             "an over-long value",
             with(&format!("properties:\n  os: {}\n", "x".repeat(65_537))),
@@ -317,7 +374,9 @@ fn yaml() -> Vec<Row> {
         row(
             "an unknown reference",
             with("a: *nowhere\n"),
-            format!("{cannot}line 3: \"*\" and a name stand for a text that is marked with \"&\" and that name, and none is; put it in quotes"),
+            format!(
+                "{cannot}line 3: \"*\" and a name stand for a text that is marked with \"&\" and that name, and none is; put it in quotes"
+            ),
         ),
         bad_yaml(
             "a metadata.yaml of 1 MiB and a byte",
@@ -330,7 +389,8 @@ fn yaml() -> Vec<Row> {
 /// Small files that would be large.
 fn bombs() -> Vec<Row> {
     let mut rows = Vec::new();
-    let ratio = "the file unpacks to more than 1,000 times its size, as no image does; build it anew, without huge empty files";
+    let ratio =
+        "the file unpacks to more than 1,000 times its size, as no image does; build it anew, without huge empty files";
     let memory = "unpacking this file needs more memory than an image has a reason to need; compress it again with at most \
                   \"xz -9\" or \"zstd -19\", without --long";
     for packing in ALL {
@@ -340,7 +400,8 @@ fn bombs() -> Vec<Row> {
             pack_and_fill(head.as_bytes(), &[0], 1024, packing),
             "metadata.yaml has 1073741824 bytes, and 1048576 are allowed; take long texts out of it",
         ));
-        let head = [entry("metadata.yaml", YAML), header("templates/a", EntryType::Regular, GIB).as_bytes().to_vec()].concat();
+        let head =
+            [entry("metadata.yaml", YAML), header("templates/a", EntryType::Regular, GIB).as_bytes().to_vec()].concat();
         rows.push(bad_meta(
             &format!("a template of 1 GiB in {packing:?}"),
             pack_and_fill(&head, &[0], 1024, packing),
@@ -364,11 +425,7 @@ fn bombs() -> Vec<Row> {
          archive, and the root right after it",
     ));
     let block = *header("a", EntryType::Regular, 0).as_bytes();
-    rows.push(alone(
-        "an archive of a million entries",
-        pack_and_fill(&block, &block, 512, Packing::Zstd),
-        ratio,
-    ));
+    rows.push(alone("an archive of a million entries", pack_and_fill(&block, &block, 512, Packing::Zstd), ratio));
     rows.push(bad_meta(
         "a metadata tarball of ten thousand entries",
         pack(&[block.repeat(10_001), END.to_vec()].concat(), Packing::Gzip),
@@ -408,9 +465,21 @@ fn disks() -> Vec<Row> {
     let convert = "convert it with \"qemu-img convert -O qcow2\"";
     let early = |what: &str| format!("the file ends early: {what}; copy it again");
     vec![
-        bad_root("four bytes of a disk", b"QFI\xfb".to_vec(), format!("the qcow2 disk is of version 0, and clients read 2 and 3; {convert}")),
-        bad_root("a disk cut in its header", qcow2()[..80].to_vec(), early("it stops within the header of the qcow2 disk")),
-        bad_root("a disk of version 4", with(4, &4u32.to_be_bytes()), format!("the qcow2 disk is of version 4, and clients read 2 and 3; {convert}")),
+        bad_root(
+            "four bytes of a disk",
+            b"QFI\xfb".to_vec(),
+            format!("the qcow2 disk is of version 0, and clients read 2 and 3; {convert}"),
+        ),
+        bad_root(
+            "a disk cut in its header",
+            qcow2()[..80].to_vec(),
+            early("it stops within the header of the qcow2 disk"),
+        ),
+        bad_root(
+            "a disk of version 4",
+            with(4, &4u32.to_be_bytes()),
+            format!("the qcow2 disk is of version 4, and clients read 2 and 3; {convert}"),
+        ),
         bad_root(
             "a disk with a backing file",
             with(8, &200u64.to_be_bytes()),
@@ -426,13 +495,21 @@ fn disks() -> Vec<Row> {
             with(32, &1u32.to_be_bytes()),
             "the qcow2 disk is encrypted, and no client would have its key; decrypt it with \"qemu-img convert\"",
         ),
-        bad_root("a corrupt disk", with(79, &[2]), "the qcow2 disk is marked as corrupt; repair it with \"qemu-img check -r all\""),
+        bad_root(
+            "a corrupt disk",
+            with(79, &[2]),
+            "the qcow2 disk is marked as corrupt; repair it with \"qemu-img check -r all\"",
+        ),
         bad_root(
             "a disk of the future",
             with(72, &[128]),
             "the qcow2 disk uses features that are not known here; convert it with \"qemu-img convert -O qcow2 -o compat=1.1\"",
         ),
-        bad_root("clusters of 2^255 bytes", with(20, &255u32.to_be_bytes()), damaged("the cluster size of the qcow2 disk is impossible")),
+        bad_root(
+            "clusters of 2^255 bytes",
+            with(20, &255u32.to_be_bytes()),
+            damaged("the cluster size of the qcow2 disk is impossible"),
+        ),
         bad_root("a size of -1", with(24, &u64::MAX.to_be_bytes()), contradict.clone()),
         bad_root("a table of 2^32 entries", with(36, &u32::MAX.to_be_bytes()), contradict.clone()),
         bad_root("a table at no cluster", with(40, &77u64.to_be_bytes()), contradict),
@@ -469,7 +546,11 @@ fn file_systems() -> Vec<Row> {
             with(40, &u64::MAX.to_le_bytes()),
             early("its superblock promises 18,446,744,073,709,551,615 bytes, there are 4,096"),
         ),
-        bad_root("a squashfs in a compression that is none", with(20, &9u16.to_le_bytes()), damaged("names compression 9, which does not exist")),
+        bad_root(
+            "a squashfs in a compression that is none",
+            with(20, &9u16.to_le_bytes()),
+            damaged("names compression 9, which does not exist"),
+        ),
         bad_root("blocks of no bytes", with(12, &0u32.to_le_bytes()), damaged("has an impossible block size")),
         bad_root(
             "a squashfs of version 3",

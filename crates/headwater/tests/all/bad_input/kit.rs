@@ -105,7 +105,8 @@ pub(super) fn stored(house: &House) -> Stored {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let app = App::open(&house.data(), None).await.unwrap();
-        let (operator, mut images, mut aliases, mut projects) = (Viewer::operator(), Vec::new(), Vec::new(), Vec::new());
+        let (operator, mut images, mut aliases, mut projects) =
+            (Viewer::operator(), Vec::new(), Vec::new(), Vec::new());
         for project in app.catalog.projects(&operator).await.unwrap() {
             projects.push(format!("{project:?}"));
             let name: &ProjectName = &project.name;

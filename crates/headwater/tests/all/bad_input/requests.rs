@@ -10,9 +10,9 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::kit::{MEMORY, Table, bounded, stored};
 use crate::cli::kit::{House, Sample, fingerprint};
@@ -346,7 +346,11 @@ fn api_addresses(held: &Held) -> Vec<Row> {
             "Invalid filter: the value for \"properties.os\" is too large a regular expression",
         ),
         (format!("/1.0/images?filter={clauses}"), 400, "Invalid filter: the filter has more than 64 clauses"),
-        (format!("/1.0/images?filter={}", "a".repeat(5000)), 400, "Invalid filter: the filter has more than 4096 bytes"),
+        (
+            format!("/1.0/images?filter={}", "a".repeat(5000)),
+            400,
+            "Invalid filter: the filter has more than 4096 bytes",
+        ),
         (format!("/1.0/images?filter={long}"), 400, "the query has more than 8192 bytes; shorten it"),
         (
             "/1.0/images?filter=%ff".into(),
@@ -366,10 +370,19 @@ fn api_addresses(held: &Held) -> Vec<Row> {
 
 /// Queries that are odd and are answered as the daemons answer them: with the same list.
 fn harmless_queries(list: &[u8]) -> Vec<Row> {
-    ["recursion=-", "recursion=0x1", "recursion=99999999999999999999", "recursion", "filter=", "&&=&=x", "project=", "a=b&a=c"]
-        .into_iter()
-        .map(|query| row(query, Over::Tls, get(&format!("/1.0/images?{query}"), &[]), 200, list))
-        .collect()
+    [
+        "recursion=-",
+        "recursion=0x1",
+        "recursion=99999999999999999999",
+        "recursion",
+        "filter=",
+        "&&=&=x",
+        "project=",
+        "a=b&a=c",
+    ]
+    .into_iter()
+    .map(|query| row(query, Over::Tls, get(&format!("/1.0/images?{query}"), &[]), 200, list))
+    .collect()
 }
 
 /// Heads, read as far as they can be.
@@ -391,13 +404,25 @@ fn heads(held: &Held) -> Vec<Row> {
         ("a blank before the colon", bare("GET /1.0 HTTP/1.1\r\nHost : x\r\n\r\n"), 400),
         ("a line without a colon", bare("GET /1.0 HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n"), 400),
         ("a folded line", bare("GET /1.0 HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n"), 400),
-        ("two lengths", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 400),
+        (
+            "two lengths",
+            bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+            400,
+        ),
         ("a length of -1", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"), 400),
         ("a length of +1", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na"), 400),
-        ("a length of 2^64", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551616\r\n\r\n"), 400),
+        (
+            "a length of 2^64",
+            bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551616\r\n\r\n"),
+            400,
+        ),
         ("a length of 1, 1", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 1\r\n\r\na"), 400),
         ("an unknown coding", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: what\r\n\r\n"), 400),
-        ("chunked, and then another", bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n"), 400),
+        (
+            "chunked, and then another",
+            bare("POST /1.0/images HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n"),
+            400,
+        ),
         ("chunks in HTTP/1.0", bare("POST /1.0/images HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
         ("a head of 200 lines", bare(&format!("GET /1.0 HTTP/1.1\r\nHost: x\r\n{many}\r\n")), 431),
         ("a head of 200 kB", bare(&format!("GET /1.0 HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(200_000))), 431),
@@ -425,10 +450,9 @@ fn heads(held: &Held) -> Vec<Row> {
     }
     // Two statements of length: the chunks decide, and the connection is good for nothing else. What follows is never read
     // as a request of its own.
-    for lines in [
-        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
-    ] {
+    for lines in
+        ["Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n"]
+    {
         let head = format!("POST /1.0/images HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
         let request = format!("{head}0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
         rows.push(row("a length and chunks", Over::Tls, request.into_bytes(), 403, api(403, "not authorized")));
@@ -439,14 +463,21 @@ fn heads(held: &Held) -> Vec<Row> {
 /// Good addresses, asked for in a wrong way.
 fn manners(held: &Held) -> Vec<Row> {
     let not_known = |method: &str| text(&format!("{method} is not known here; use GET, HEAD"));
-    let clear = "the request carries credentials in clear; use https:// and the same port, and consider them known to others";
+    let clear =
+        "the request carries credentials in clear; use https:// and the same port, and consider them known to others";
     let unknown = "the credentials that were sent are not known here; leave them out to see what is public";
     let path = &held.path;
     let index = "/streams/v1/index.json";
     let mut rows = Vec::new();
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "get"] {
         rows.push(row(format!("{method} of a document"), Over::Tls, asked(method, index, &[]), 405, not_known(method)));
-        rows.push(row(format!("{method} of a file in plain"), Over::Plain, asked(method, path, &[]), 405, not_known(method)));
+        rows.push(row(
+            format!("{method} of a file in plain"),
+            Over::Plain,
+            asked(method, path, &[]),
+            405,
+            not_known(method),
+        ));
     }
     for (method, address, status, message) in [
         ("PROPFIND", "/1.0", 501, "not implemented"),

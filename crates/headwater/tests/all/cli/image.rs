@@ -107,7 +107,7 @@ fn show_prints_what_edit_takes() {
          \x20 variant: default\n\
          public: true\n\
          expires_at: \"0001-01-01T00:00:00Z\"\n\
-         profiles: []\n"
+         profiles:\n- default\n"
     );
     let same = house.run_with(&["image", "edit", &debian], shown.as_bytes()).ok();
     assert_eq!(same.err, "nothing changed\n");
@@ -131,7 +131,7 @@ fn info_tells_all() {
     assert!(out.starts_with(&expected), "{out}");
     assert!(out.contains("\n    Expires: never\n    Last used: never\nProperties:\n    description: "), "{out}");
     assert!(out.contains("\nAliases:\n") && out.contains("\n    - debian/bookworm\n"), "{out}");
-    assert!(out.ends_with("Auto update: disabled\n"), "{out}");
+    assert!(out.ends_with("Auto update: disabled\nProfiles:\n    - default\n"), "{out}");
     let json = house.run(&["image", "info", &debian, "--format", "json"]).json();
     assert_eq!(json["fingerprint"], debian.as_str());
     house

@@ -1,7 +1,7 @@
 //! Every address of the route table as a guest, and the ones that mean nothing.
 
-use headwater::http::route::{Dialect, TABLE, Who};
 use headwater::http::Connection;
+use headwater::http::route::{Dialect, TABLE, Who};
 use http::Method;
 
 use super::kit::Server;
@@ -48,7 +48,12 @@ async fn every_row_of_the_table_tried_with_every_method_by_a_guest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_nobody_knows_are_an_error_and_not_a_guest() {
     let server = Server::new().await;
-    for line in ["Authorization: Bearer x", "Authorization: Basic YTpi", "X-LXD-authenticated: true", "X-Incus-authenticated: true"] {
+    for line in [
+        "Authorization: Bearer x",
+        "Authorization: Basic YTpi",
+        "X-LXD-authenticated: true",
+        "X-Incus-authenticated: true",
+    ] {
         server.get("/1.0/images", &[line]).await.is_api_error(403, "not authorized");
         let answer = server.get("/streams/v1/index.json", &[line]).await;
         answer.is_text(401, "the credentials that were sent are not known here; leave them out to see what is public");
@@ -80,8 +85,16 @@ async fn bad_addresses_are_told_in_the_words_of_their_protocol() {
         ("/images/%00", 400, "the path holds a control character; remove it"),
         ("/images/%0a", 400, "the path holds a control character; remove it"),
         ("/images/%ff", 400, "the path is not valid UTF-8 once its percent escapes are decoded; encode it as UTF-8"),
-        ("/images/%zz", 400, "the path has a percent sign that is not followed by two hexadecimal digits; write it as %25"),
-        ("/images/%", 400, "the path has a percent sign that is not followed by two hexadecimal digits; write it as %25"),
+        (
+            "/images/%zz",
+            400,
+            "the path has a percent sign that is not followed by two hexadecimal digits; write it as %25",
+        ),
+        (
+            "/images/%",
+            400,
+            "the path has a percent sign that is not followed by two hexadecimal digits; write it as %25",
+        ),
         ("/streams", 404, nothing),
         ("/streams/v1/index.sjson", 404, nothing),
         ("/streams/v1/index.json/more", 404, nothing),
@@ -93,7 +106,11 @@ async fn bad_addresses_are_told_in_the_words_of_their_protocol() {
         ("/p/%20/streams/v1/index.json", 404, nobody),
         (&long_name, 404, nobody),
         ("/only/os=a/p/b/streams/v1/index.json", 404, nothing),
-        ("/only/os/streams/v1/index.json", 400, "the filter \"os\" has no value; write it as key=value, for example arch=arm64"),
+        (
+            "/only/os/streams/v1/index.json",
+            400,
+            "the filter \"os\" has no value; write it as key=value, for example arch=arm64",
+        ),
         ("/only/os=/streams/v1/index.json", 400, "the filter os lists an empty value; remove it or write one"),
         (
             "/only/colour=red/streams/v1/index.json",
@@ -136,7 +153,11 @@ async fn bad_addresses_are_told_in_the_words_of_their_protocol() {
         ("/1.0/images?filter=a+eq+b+c+d", 400, "Invalid filter: invalid clause composition"),
         (&long_filter, 400, "Invalid filter: the filter has more than 4096 bytes"),
         (&long_query, 400, "the query has more than 8192 bytes; shorten it"),
-        ("/1.0/images?filter=%ff", 400, "the query is not valid UTF-8 once its percent escapes are decoded; encode it as UTF-8"),
+        (
+            "/1.0/images?filter=%ff",
+            400,
+            "the query is not valid UTF-8 once its percent escapes are decoded; encode it as UTF-8",
+        ),
         (
             "/1.0/images?filter=%zz",
             400,

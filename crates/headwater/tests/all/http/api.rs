@@ -50,10 +50,14 @@ async fn an_image_by_any_prefix_with_all_its_fields() {
         assert_eq!(image["created_at"], "2025-01-01T07:42:00Z");
         assert_eq!(image["expires_at"], "0001-01-01T00:00:00Z");
         assert_eq!(image["uploaded_at"], "2025-10-09T08:53:20Z");
-        assert_eq!((&image["public"], &image["cached"], &image["auto_update"]), (&true.into(), &false.into(), &false.into()));
+        assert_eq!(
+            (&image["public"], &image["cached"], &image["auto_update"]),
+            (&true.into(), &false.into(), &false.into())
+        );
         assert_eq!((&image["project"], &image["profiles"]), (&"default".into(), &json!(["default"])));
         assert_eq!(image["properties"]["release"], "bookworm");
-        let names: Vec<&str> = image["aliases"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> =
+            image["aliases"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
         assert!(names.contains(&"mine") && names.contains(&"debian/12"), "{names:?}");
     }
 }
@@ -136,7 +140,8 @@ async fn a_list_of_several_pages_is_whole() {
     let answer = server.get("/1.0/images?recursion=1", &[]).await;
     assert_eq!(answer.header("content-length"), "", "sent page by page");
     let json = answer.json();
-    let prints: Vec<&str> = json["metadata"].as_array().unwrap().iter().map(|o| o["fingerprint"].as_str().unwrap()).collect();
+    let prints: Vec<&str> =
+        json["metadata"].as_array().unwrap().iter().map(|o| o["fingerprint"].as_str().unwrap()).collect();
     assert_eq!(prints.len(), 405);
     assert!(prints.is_sorted());
 }
@@ -203,7 +208,7 @@ async fn a_split_image_is_exported_as_a_form_of_known_length() {
 async fn an_image_whose_bytes_are_lost_is_told_without_internals() {
     let server = Server::new().await;
     let print = server.publish(&[Sample::default().unified()]).await;
-    assert!(server.app.blobs.delete(&print.parse().unwrap()).unwrap());
+    assert_eq!(server.app.blobs.delete(&print.parse().unwrap()).unwrap(), headwater::blobs::Deleted::Gone);
     let answer = server.get(&format!("/1.0/images/{print}/export"), &[]).await;
     answer.is_api_error(500, "the server failed to answer; its log says why");
     let answer = server.get(&format!("/images/{print}.tar"), &[]).await;

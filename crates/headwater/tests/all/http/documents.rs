@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use http::Method;
 use headwater::http::Connection;
+use http::Method;
 
 use super::kit::{Sample, Server, squashfs};
 

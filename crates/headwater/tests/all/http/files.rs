@@ -82,7 +82,11 @@ async fn parts_of_a_file() {
         &["Range: bytes=0-1", "If-Range: Thu, 01 Jan 1970 00:00:00 GMT"],
     ] {
         let answer = server.get(&path, lines).await;
-        assert_eq!((answer.status.as_u16(), answer.body.len(), answer.header("content-range")), (200, size, ""), "{lines:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.len(), answer.header("content-range")),
+            (200, size, ""),
+            "{lines:?}"
+        );
     }
     let etag = format!("If-Range: \"{}\"", fingerprint(&[&disk]));
     assert_eq!(server.get(&path, &["Range: bytes=0-1", &etag]).await.status, 206);

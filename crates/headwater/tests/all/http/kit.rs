@@ -45,10 +45,9 @@ impl Server {
 
     /// Publishes these files into a project; gives back the fingerprint.
     pub(crate) async fn publish_in(&self, project: &str, files: &[Vec<u8>], aliases: &[&str], public: bool) -> String {
-        let mut sources = files.iter().map(|bytes| Source::Stream {
-            name: "image.tar".into(),
-            reader: Box::new(Cursor::new(bytes.clone())),
-        });
+        let mut sources = files
+            .iter()
+            .map(|bytes| Source::Stream { name: "image.tar".into(), reader: Box::new(Cursor::new(bytes.clone())) });
         let request = Request {
             project: ProjectName::new(project).unwrap(),
             first: sources.next().unwrap(),

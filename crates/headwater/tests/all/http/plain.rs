@@ -49,7 +49,8 @@ async fn public_files_are_answered_and_private_ones_are_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_in_clear_are_told_even_where_none_are_needed() {
     let server = Server::new().await;
-    let sentence = "the request carries credentials in clear; use https:// and the same port, and consider them known to others";
+    let sentence =
+        "the request carries credentials in clear; use https:// and the same port, and consider them known to others";
     let path = format!("/images/{}.tar", "0".repeat(64));
     server.plain(&path, &["Authorization: Basic YTpi"]).await.is_text(400, sentence);
     server.plain("/1.0/images", &["Authorization: Bearer x"]).await.is_api_error(400, sentence);

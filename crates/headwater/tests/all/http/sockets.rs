@@ -40,7 +40,8 @@ async fn running(limits: Limits) -> Running {
     files.make_if_missing("images.example", now()).unwrap();
     let tls = Arc::new(Tls::load(files.clone(), false).unwrap());
     let ending = CancellationToken::new();
-    let task = tokio::spawn(accept::run(listeners, Arc::clone(&server.state), Arc::clone(&tls), limits, ending.clone()));
+    let task =
+        tokio::spawn(accept::run(listeners, Arc::clone(&server.state), Arc::clone(&tls), limits, ending.clone()));
     Running { server, address, tls, files, ending, task }
 }
 
@@ -49,7 +50,11 @@ impl Running {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    fn connector(&self, client: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>, h2: bool) -> tokio_rustls::TlsConnector {
+    fn connector(
+        &self,
+        client: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        h2: bool,
+    ) -> tokio_rustls::TlsConnector {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(&self.files.certificate).unwrap()).unwrap();
         let builder = rustls::ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into());
@@ -171,6 +176,7 @@ async fn http_2_is_spoken_to_those_who_ask_for_it() {
     let mut frame = [0; 9];
     stream.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame[3], 4);
+    drop(stream);
     running.end().await;
 }
 
@@ -268,7 +274,9 @@ async fn running_downloads_are_finished_when_the_server_ends_and_new_ones_refuse
     download.read_exact(&mut all).await.unwrap();
     running.ending.cancel();
     let mut nothing = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(5), idle.read_to_end(&mut nothing)).await.expect("idle ones end at once");
+    let _ = tokio::time::timeout(Duration::from_secs(5), idle.read_to_end(&mut nothing))
+        .await
+        .expect("idle ones end at once");
     assert!(TcpStream::connect(running.address).await.is_err(), "still listening");
     tokio::time::timeout(Duration::from_secs(20), download.read_to_end(&mut all)).await.unwrap().unwrap();
     assert!(all.len() > size, "{}", all.len());
@@ -309,7 +317,8 @@ async fn a_changed_certificate_is_used_for_new_connections_only() {
 async fn at_the_limit_new_connections_wait_for_a_place() {
     let running = running(Limits { connections: 1, ..Limits::default() }).await;
     let first = running.secured().await;
-    let waiting = tokio::spawn(ask_owned(running.plain().await, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let waiting =
+        tokio::spawn(ask_owned(running.plain().await, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     drop(first);
