@@ -150,6 +150,15 @@ impl Filter {
         Ok(Self { clauses })
     }
 
+    /// The filter `FIELD eq VALUE`, whatever characters the value holds.
+    pub fn equal(field: &str, value: &str) -> Result<Self, FilterError> {
+        if field.len() + value.len() > MAX_BYTES {
+            return Err(FilterError::TooLong);
+        }
+        let clause = Clause { or: false, negated: false, field: field.to_owned(), wanted: alternatives(field, value)? };
+        Ok(Self { clauses: vec![clause] })
+    }
+
     /// Whether everything passes.
     pub fn is_everything(&self) -> bool {
         self.clauses.is_empty()

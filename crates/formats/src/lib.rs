@@ -20,3 +20,4 @@ pub mod simplestreams;
 pub mod sniff;
 pub mod timestamp;
 pub mod view;
+pub mod yaml;

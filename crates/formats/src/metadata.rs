@@ -25,23 +25,15 @@
 //! [`crate::product`]).
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::arch::{Architecture, UnknownArchitecture};
 use crate::timestamp::Timestamp;
+use crate::yaml::{self, Entries, Text, YamlError};
 
 /// How long a metadata.yaml may be, in bytes. Real ones have less than ten thousand.
 pub const MAX_METADATA: usize = 1024 * 1024;
-/// How many properties there may be, and how many templates.
-pub const MAX_ENTRIES: usize = 1024;
-/// How long the value of a property, or any other text in the file, may be, in bytes.
-pub const MAX_VALUE: usize = 64 * 1024;
-/// How long the name of a property may be, in bytes; also the path of a template.
-pub const MAX_KEY: usize = 1024;
 
 /// What an image says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +95,15 @@ pub enum MetadataError {
     Time(&'static str, String),
 }
 
+impl From<YamlError> for MetadataError {
+    fn from(error: YamlError) -> Self {
+        match error {
+            YamlError::Bomb => Self::Bomb,
+            YamlError::Unreadable(sentence) => Self::Yaml(sentence),
+        }
+    }
+}
+
 impl Metadata {
     /// Reads the bytes of a metadata.yaml.
     ///
@@ -114,7 +115,7 @@ impl Metadata {
             return Err(MetadataError::TooBig(bytes.len() as u64));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| MetadataError::NotUtf8)?;
-        let document: Option<Document> = serde_saphyr::from_str_with_options(text, options()).map_err(explain)?;
+        let document: Option<Document> = yaml::read(text)?;
         let document = document.unwrap_or_default();
         let architecture = document.architecture.filter(|text| !text.0.is_empty());
         let architecture = architecture.ok_or(MetadataError::Missing("architecture", "x86_64"))?.0;
@@ -148,67 +149,6 @@ fn whole_number(text: &str) -> Option<i64> {
     let number: f64 = text.parse().ok()?;
     // Up to 2^53 each whole number has a float of its own.
     (number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0).then_some(number as i64)
-}
-
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        with_snippet: false,
-        budget: serde_saphyr::budget! {
-            max_depth: 16,
-            flow_nesting_limit: 16,
-            max_nodes: 50_000,
-            max_events: 100_000,
-            max_aliases: 256,
-            max_anchors: 256,
-            max_recorded_anchor_events: 10_000,
-            max_recorded_anchor_bytes: 4 * MAX_METADATA,
-            max_total_scalar_bytes: 4 * MAX_METADATA,
-            max_merge_keys: 256,
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 10_000,
-            max_replay_stack_depth: 8,
-        },
-    }
-}
-
-/// What the parser says of limits that were reached: part of one of its messages.
-const LIMITS: &[&str] = &["budget breached", "alias replay", "alias expansion", "nesting limit", "recursion limit"];
-
-/// What the parser says to programmers, and how it is said to people.
-const PLAIN: &[(&str, &str)] = &[
-    ("expected string scalar", "this must be one text, not a list or a mapping; put it in quotes"),
-    ("expected mapping start", "this must be a mapping; write one \"name: value\" on each line below it"),
-    ("expected sequence start", "this must be a list; write it as [one, two]"),
-    ("cannot deserialize null into string", "a name or a text is missing; write it, or take the line out"),
-    ("duplicate mapping key", "this name stands there twice; leave one"),
-    (
-        "alias references unknown anchor",
-        "\"*\" and a name stand for a text that is marked with \"&\" and that name, and none is; put it in quotes",
-    ),
-    ("multiple YAML documents", "there is more than one document in it; take the second \"---\" out"),
-];
-
-/// A sentence with the line in front. Errors may have gone through [`EntriesVisitor`], which only keeps their text, so
-/// that the text is what tells them apart; the tests below notice when the parser changes its words.
-fn explain(error: serde_saphyr::Error) -> MetadataError {
-    let error = error.without_snippet();
-    let text = error.to_string();
-    if LIMITS.iter().any(|limit| text.contains(limit)) {
-        return MetadataError::Bomb;
-    }
-    let (mut message, place) = text.split_once(" at line ").unwrap_or((&text, ""));
-    let digits = place.find(|c: char| !c.is_ascii_digit()).unwrap_or(place.len());
-    let line = place[..digits].parse().ok().or_else(|| error.location().map(|location| location.line()));
-    message = message.lines().next().unwrap_or_default();
-    let message = match PLAIN.iter().find_map(|(words, plain)| Some((message.find(words)?, plain))) {
-        Some((at, plain)) => format!("{}{plain}", &message[..at]),
-        None => message.chars().take(400).collect(),
-    };
-    MetadataError::Yaml(match line {
-        Some(line) if line > 0 => format!("line {line}: {message}"),
-        _ => message,
-    })
 }
 
 #[derive(Default, Deserialize)]
@@ -248,91 +188,16 @@ impl From<TemplateDocument> for Template {
     }
 }
 
-/// A scalar of any kind, as it was written.
-#[derive(Debug)]
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.len() > MAX_VALUE {
-            return Err(D::Error::custom(format!(
-                "a text has {} bytes, and {MAX_VALUE} are allowed; shorten it",
-                text.len()
-            )));
-        }
-        if text.contains('\0') {
-            return Err(D::Error::custom("a text holds a NUL character; take it out"));
-        }
-        Ok(Self(text))
-    }
-}
-
-/// A mapping with a bounded number of entries and bounded keys.
-struct Entries<V>(BTreeMap<String, V>);
-
-impl<V> Default for Entries<V> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl Entries<Option<Text>> {
-    /// Entries without a value are as good as none.
-    fn into_texts(self) -> BTreeMap<String, String> {
-        self.0.into_iter().filter_map(|(key, text)| Some((key, text?.0))).collect()
-    }
-}
-
 impl Entries<Option<TemplateDocument>> {
     fn into_templates(self) -> BTreeMap<String, Template> {
         self.0.into_iter().filter_map(|(path, document)| Some((path, document?.into()))).collect()
     }
 }
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
-    }
-}
-
-struct EntriesVisitor<V>(PhantomData<V>);
-
-impl<'de, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<V> {
-    type Value = Entries<V>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a mapping of names to values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = BTreeMap::new();
-        while let Some(Text(key)) = map.next_key::<Text>()? {
-            if key.len() > MAX_KEY {
-                let length = key.len();
-                return Err(A::Error::custom(format!(
-                    "a name has {length} bytes, and {MAX_KEY} are allowed; shorten it"
-                )));
-            }
-            if entries.len() == MAX_ENTRIES {
-                return Err(A::Error::custom(format!(
-                    "there are more than {MAX_ENTRIES} entries in a mapping; leave some out"
-                )));
-            }
-            let value = map.next_value::<V>().map_err(|error| {
-                // The innermost name is enough: a template's property is found by its own.
-                let text = error.to_string();
-                if text.starts_with('"') { error } else { A::Error::custom(format!("{key:?}: {text}")) }
-            })?;
-            entries.insert(key, value);
-        }
-        Ok(Entries(entries))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::yaml::{MAX_ENTRIES, MAX_VALUE};
 
     const HEAD: &str = "architecture: x86_64\ncreation_date: 1704240000\n";
 

@@ -167,9 +167,12 @@ impl Config {
             if let Err(error) = std::fs::metadata(path) {
                 return Err(ConfigError::Unusable(format!("{}: {error}", path.display())));
             }
-            builder = builder.file(path);
+            // Whatever its name ends with.
+            let file = confique::File::with_format(path, confique::FileFormat::Toml).load();
+            let layer = file.map_err(|error| ConfigError::Unusable(of_file(path, &causes(&error))))?;
+            builder = builder.preloaded(layer);
         }
-        let config = builder.load().map_err(|error| ConfigError::Unusable(causes(&error)))?;
+        let config = builder.load().map_err(|error| ConfigError::Unusable(of_environment(&causes(&error))))?;
         config.check()?;
         Ok(config)
     }
@@ -230,6 +233,44 @@ pub fn template() -> String {
     confique::toml::template::<Config>(FormatOptions::default())
 }
 
+/// What is wrong in a file, by its line.
+fn of_file(path: &Path, causes: &str) -> String {
+    let path = path.display();
+    match causes.split_once("TOML parse error at ") {
+        // Between the place and the reason, the parser draws the line.
+        Some((_, rest)) => {
+            let mut lines = rest.lines();
+            let (place, reason) = (lines.next().unwrap_or_default(), lines.next_back().unwrap_or_default());
+            format!("{path}, {place}: {}", plain(reason))
+        }
+        None if causes.contains("invalid utf-8") => format!("{path}: it is not written in UTF-8; save it as UTF-8"),
+        None => format!("{path}: {}", plain(causes.rsplit(": ").next().unwrap_or_default())),
+    }
+}
+
+/// What is wrong in the environment, by the variable's name.
+fn of_environment(causes: &str) -> String {
+    let named = causes.split_once("environment variable `").and_then(|(_, rest)| rest.split_once('`'));
+    match named.and_then(|(name, rest)| Some((name, rest.split_once(": ")?.1))) {
+        Some((name, reason)) => format!("{name}: {}", plain(reason)),
+        None => plain(causes),
+    }
+}
+
+/// What parsers say to programmers, and how it is said to people.
+const PLAIN: &[(&str, &str)] = &[
+    (" for type u32: invalid digit found in string", ", expected a whole number from 0 to 4294967295"),
+    (" for type u32: number too large to fit in target type", ", expected a whole number from 0 to 4294967295"),
+    ("expected u32", "expected a whole number from 0 to 4294967295"),
+    ("expected a sequence", "expected a list, as in [\"one\", \"two\"]"),
+    ("invalid socket address syntax", "this is no address with a port; write it as 192.0.2.7:8443 or [::]:8443"),
+    ("value is not valid unicode", "it is not written in UTF-8"),
+];
+
+fn plain(text: &str) -> String {
+    PLAIN.iter().fold(text.to_owned(), |text, (words, plain)| text.replace(words, plain))
+}
+
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string().trim_end().to_owned();
     let mut cause = error.source();
@@ -285,7 +326,7 @@ mod tests {
         for (text, words) in [
             ("colour = 1", "unknown field `colour`"),
             ("[tls]\nallow_1_3 = true", "unknown field `allow_1_3`"),
-            ("listen = [\"8443\"]", "invalid socket address syntax"),
+            ("listen = [\"8443\"]", "line 1, column 11: this is no address with a port"),
             ("listen = []", "listen names no address"),
             ("[tls]\ncertificate = \"a\"", "belong together"),
             ("architectures = [\"vax\"]", "architectures: \"vax\" is no architecture"),

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, PgConnection};
 
 use super::engine::{Engine, PATIENCE, Tx, values};
 use super::{CatalogError, Location};
@@ -100,15 +100,25 @@ async fn schema(tx: &mut Tx) -> Result<i64, CatalogError> {
 }
 
 async fn postgres(url: &str) -> Result<Engine, CatalogError> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(CatalogError::Unavailable(
+            "its address does not begin with postgres://; write it as postgres://USER:PASSWORD@HOST/DATABASE"
+                .to_owned(),
+        ));
+    }
     let options = PgConnectOptions::from_str(url).map_err(|error| {
+        let error = error.to_string();
         CatalogError::Unavailable(format!(
-            "its address cannot be read ({error}); write it as postgres://USER:PASSWORD@HOST/DATABASE"
+            "its address cannot be read ({}); write it as postgres://USER:PASSWORD@HOST/DATABASE",
+            error.strip_prefix("error with configuration: ").unwrap_or(&error)
         ))
     })?;
     let patience = format!("{}s", PATIENCE.as_secs());
     let options = options
         .application_name("headwater")
         .options([("lock_timeout", patience.as_str()), ("synchronous_commit", "on")]);
+    // A pool tries again and again for as long as it is patient; a server that is not there is told at once.
+    PgConnection::connect_with(&options).await?.close().await?;
     let pool = PgPoolOptions::new().max_connections(READERS * 2).acquire_timeout(PATIENCE).connect_with(options);
     Ok(Engine::Postgres(pool.await?))
 }

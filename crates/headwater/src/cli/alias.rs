@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 use headwater_formats::digest::Fingerprint;
-use headwater_formats::names::AliasName;
+use headwater_formats::names::{AliasName, ProjectName};
 use serde::Serialize;
 
 use super::out::Out;
@@ -13,7 +13,7 @@ use super::stop::Stop;
 use super::{InProject, now, pick};
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::catalog::{Alias, AliasTarget};
+use crate::catalog::{Alias, AliasTarget, CatalogError, Wanted};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -208,7 +208,9 @@ fn follow_words(target: &AliasTarget) -> String {
 async fn delete(args: Delete, app: &App, out: &Out) -> Result<(), Stop> {
     check_project(app, &args.project.project).await?;
     for name in args.names {
-        app.catalog.delete_alias(&args.project.project, &name, now()).await?;
+        if let Err(error) = app.catalog.delete_alias(&args.project.project, &name, now()).await {
+            return Err(not_by_hand(app, &args.project.project, &name, error).await);
+        }
         out.say(format!("deleted the alias {name}"));
     }
     Ok(())
@@ -216,7 +218,22 @@ async fn delete(args: Delete, app: &App, out: &Out) -> Result<(), Stop> {
 
 async fn rename(args: Rename, app: &App, out: &Out) -> Result<(), Stop> {
     check_project(app, &args.project.project).await?;
-    app.catalog.rename_alias(&args.project.project, &args.old, &args.new, now()).await?;
+    if let Err(error) = app.catalog.rename_alias(&args.project.project, &args.old, &args.new, now()).await {
+        return Err(not_by_hand(app, &args.project.project, &args.old, error).await);
+    }
     out.say(format!("renamed the alias {} to {}", args.old, args.new));
     Ok(())
+}
+
+/// Why an alias cannot be changed. One that is listed and was not made by hand is told apart from one that is not there.
+async fn not_by_hand(app: &App, project: &ProjectName, name: &AliasName, error: CatalogError) -> Stop {
+    let wanted = Wanted { architectures: Vec::new(), image_type: None };
+    let found = app.catalog.resolve_alias(&Viewer::operator(), project, name, &wanted).await;
+    match (error, found) {
+        (CatalogError::NoAlias(_), Ok(Some(_))) => Stop::failed(format!(
+            "the alias \"{name}\" is generated from the properties of images and goes with the last of them; only aliases that \
+             were made by hand can be changed"
+        )),
+        (error, _) => error.into(),
+    }
 }

@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// How long files stay after no document names them
     ///
     /// Without it: what the configuration says, or 24h.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     grace: Option<Seconds>,
     /// Read the files that are there already, instead of trusting their names and lengths
     #[arg(long)]

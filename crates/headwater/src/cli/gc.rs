@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// How long files stay after the last image that needed them was deleted
     ///
     /// Without it: what the configuration says, or 24h.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     grace: Option<Seconds>,
 }
 

@@ -43,11 +43,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
     /// Where to listen; can be given several times [default: [::]:8443]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Print a configuration file with every setting, its meaning and its default
     #[arg(long)]
     pub print_config: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, for example 192.0.2.7:8443 or [::]:8443")
 }
 
 /// What a server is started with, flags already laid over file and environment.

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{Request, Response, StatusCode};
+use http::uri::Authority;
+use http::{Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -163,6 +164,9 @@ async fn answer_with(
 ) -> Result<Response<Logged>, Infallible> {
     let (parts, _body) = request.into_parts();
     let entry = Entry::begin(&parts, connection, active);
+    if !names_one_host(&parts) {
+        return Ok(entry.follow(told(&parts, StatusCode::BAD_REQUEST, ONE_HOST)));
+    }
     let handled = AssertUnwindSafe(tokio::time::timeout(limit, handle(state, &parts, connection))).catch_unwind().await;
     let response = match handled {
         Ok(Ok(response)) => response,
@@ -176,6 +180,31 @@ async fn answer_with(
         }
     };
     Ok(entry.follow(response))
+}
+
+/// What a request is told that [`names_one_host`] refuses.
+const ONE_HOST: &str = "the request has to name one host; send one Host header with the name and port of this server";
+
+/// Whether the host is named once, and is one (RFC 9112, section 3.2). Nothing here depends on it; but what stands in front of
+/// this server may, and two readings of one request are how things are smuggled past it. HTTP/1.0 and HTTP/2 need no such header.
+fn names_one_host(request: &http::request::Parts) -> bool {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(is_host),
+        (None, _) => request.version != Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// `name`, `name:port` or `[address]:port`.
+fn is_host(text: &str) -> bool {
+    let Ok(authority) = text.parse::<Authority>() else { return false };
+    match text.strip_prefix(authority.host()) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok()),
+        // A name and an `@` in front.
+        None => false,
+    }
 }
 
 fn told(request: &http::request::Parts, status: StatusCode, sentence: &str) -> Response<Body> {

@@ -8,13 +8,14 @@ use std::process::Command;
 use headwater_formats::image::Image;
 use headwater_formats::lxd::WireTime;
 use headwater_formats::timestamp::Timestamp;
+use headwater_formats::yaml::{self, Entries, Text};
 use serde::{Deserialize, Serialize};
 
 use super::{Named, property};
 use crate::app::App;
 use crate::catalog::ImageEdit;
 use crate::cli::now;
-use crate::cli::out::{Out, yaml};
+use crate::cli::out::{self, Out};
 use crate::cli::stop::Stop;
 
 /// Change what is said of an image: who sees it, its properties, its expiry
@@ -47,7 +48,7 @@ pub(in crate::cli) struct Args {
     #[arg(long = "unset", value_name = "KEY")]
     unset: Vec<String>,
     /// When it expires: 2027-01-31, 2027-01-31T12:00:00Z, or never
-    #[arg(long, value_name = "DATE", value_parser = expiry)]
+    #[arg(long, value_name = "DATE", value_parser = expiry, allow_hyphen_values = true)]
     expires: Option<Expiry>,
 }
 
@@ -65,14 +66,24 @@ fn expiry(text: &str) -> Result<Expiry, String> {
 }
 
 /// What can be changed, in the order in which `lxc image show` prints it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Editable {
     auto_update: Option<bool>,
     properties: Option<BTreeMap<String, String>>,
     public: Option<bool>,
     expires_at: Option<WireTime>,
     profiles: Option<Vec<String>>,
+}
+
+/// The same as somebody wrote it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    auto_update: Option<bool>,
+    properties: Option<Entries<Option<Text>>>,
+    public: Option<bool>,
+    expires_at: Option<WireTime>,
+    profiles: Option<Vec<Text>>,
 }
 
 impl Editable {
@@ -88,8 +99,15 @@ impl Editable {
 
     /// Reads what somebody wrote, at most [`LONGEST`] bytes.
     fn parse(text: &str) -> Result<Self, Stop> {
-        serde_saphyr::from_str(text)
-            .map_err(|error| Stop::failed(format!("this is not what `headwater image show` prints: {error}")))
+        let written: Written = yaml::read(text)
+            .map_err(|error| Stop::failed(format!("this is not what `headwater image show` prints: {error}")))?;
+        Ok(Self {
+            auto_update: written.auto_update,
+            properties: written.properties.map(Entries::into_texts),
+            public: written.public,
+            expires_at: written.expires_at,
+            profiles: written.profiles.map(|names| names.into_iter().map(|Text(name)| name).collect()),
+        })
     }
 
     fn into_edit(self) -> ImageEdit {
@@ -165,13 +183,15 @@ fn by_options(args: &Args, image: &Image) -> Result<Option<ImageEdit>, Stop> {
 
 /// `None` when nothing was written.
 fn from_stdin() -> Result<Option<Editable>, Stop> {
-    let mut text = String::new();
-    let read = io::stdin().lock().take(LONGEST + 1).read_to_string(&mut text);
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes);
     read.map_err(|error| Stop::failed(format!("standard input cannot be read: {error}")))?;
-    if text.len() as u64 > LONGEST {
+    if bytes.len() as u64 > LONGEST {
         return Err(Stop::failed("standard input holds more than 1 MiB; no image has so many properties"));
     }
-    meant(&text)
+    let text =
+        String::from_utf8(bytes).map_err(|_| Stop::failed("standard input is not written in UTF-8; save it as UTF-8"));
+    meant(&text?)
 }
 
 /// Blank texts, comments aside, mean that nothing shall change.
@@ -183,7 +203,7 @@ fn meant(text: &str) -> Result<Option<Editable>, Stop> {
 /// Opens the editor, again and again while what it leaves cannot be read and the person wants to go on.
 fn in_editor(before: &Editable) -> Result<Option<Editable>, Stop> {
     let mut file = tempfile::Builder::new().prefix("headwater-").suffix(".yaml").tempfile()?;
-    write!(file, "{INTRODUCTION}\n{}", yaml(before)?)?;
+    write!(file, "{INTRODUCTION}\n{}", out::yaml(before)?)?;
     file.flush()?;
     let editor = ["VISUAL", "EDITOR"]
         .into_iter()

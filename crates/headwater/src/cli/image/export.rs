@@ -1,7 +1,7 @@
 //! `headwater image export`
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,14 +88,18 @@ fn write_all(
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let cannot = |error: &io::Error| Stop::failed(format!("{} cannot be written: {error}", path.display()));
         // As other programs make files: readable to all, as far as the umask lets it.
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         let mut staged = tempfile::Builder::new()
             .prefix(".headwater-export-")
             .permissions(permissions)
             .tempfile_in(folder)
-            .map_err(|error| cannot(&error))?;
+            .map_err(|error| {
+                // The name of the staged file is nobody's business: what went wrong stands below it.
+                let cause = error.get_ref().and_then(std::error::Error::source).map(ToString::to_string);
+                let cause = cause.unwrap_or_else(|| error.to_string());
+                Stop::failed(format!("{} cannot be written: {cause}", path.display()))
+            })?;
         copy(blobs, &file, staged.as_file_mut(), &path, progress)?;
         ready.push((staged, path));
     }

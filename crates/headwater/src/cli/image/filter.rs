@@ -35,9 +35,12 @@ impl Word {
             Ok(image_type) if key == "type" => image_type.as_str(),
             _ => value,
         };
-        match Filter::parse(&format!("{key} eq \"{value}\"")) {
+        match Filter::equal(key, value) {
             Ok(value) => Ok(Self::Field { key: key.to_owned(), value }),
-            Err(error) => Err(Stop::usage(format!("{text:?} is no filter: {error}"))),
+            Err(error) => {
+                let text: String = text.chars().take(64).collect();
+                Err(Stop::usage(format!("{text:?} is no filter: {error}")))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod show;
 
 use clap::Subcommand;
 use headwater_formats::lxd;
+use headwater_formats::yaml::{MAX_KEY, MAX_VALUE};
 
 use super::InProject;
 use super::out::Out;
@@ -63,6 +64,10 @@ impl Named {
 /// Reads `KEY=VALUE`.
 pub(super) fn property(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
+        Some((key, _)) if key.len() > MAX_KEY => Err(format!("the key has more than {MAX_KEY} bytes; shorten it")),
+        Some((_, value)) if value.len() > MAX_VALUE => {
+            Err(format!("the value has more than {MAX_VALUE} bytes; shorten it"))
+        }
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a property is written KEY=VALUE, for example os=debian".to_owned()),
     }

@@ -771,6 +771,6 @@ fn bad_folders_are_refused_in_words_and_leave_nothing() {
         table.same(what, (ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), "", expected.as_str()));
         table.discreet(what, &ran.err);
     }
-    assert_eq!(stored(&house), before, "something was changed");
+    table.same("what is stored", stored(&house), before);
     table.end(14);
 }

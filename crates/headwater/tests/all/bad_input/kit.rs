@@ -15,7 +15,7 @@ use crate::cli::kit::{House, Ran, run};
 /// Memory that the program may take for itself, in KiB.
 pub(super) const MEMORY: u64 = 300 * 1024;
 /// How long it may take over one row, in a debug build on a busy machine.
-const TIME: Duration = Duration::from_secs(20);
+pub(super) const TIME: Duration = Duration::from_secs(20);
 
 /// The rows of a table, as they are tried.
 #[derive(Debug, Default)]
@@ -67,7 +67,16 @@ impl Table {
 
 /// Runs the program with bounded memory: an allocation beyond the bound ends it with a signal, which no row expects.
 pub(super) fn run_bounded<A: AsRef<std::ffi::OsStr>>(house: &House, arguments: &[A], input: &[u8]) -> Ran {
-    run(bounded(house, arguments), input)
+    run(within(TIME, bounded(house, arguments)), input)
+}
+
+/// The command, ended by a signal when it takes longer: a server that should not have started, for example.
+pub(super) fn within(time: Duration, command: Command) -> Command {
+    let mut timed = Command::new("timeout");
+    timed.arg(time.as_secs().to_string()).arg(command.get_program()).args(command.get_args()).env_clear();
+    timed.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    timed.current_dir(command.get_current_dir().unwrap());
+    timed
 }
 
 /// The program, to be run with bounded memory.
