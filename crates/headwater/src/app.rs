@@ -44,7 +44,11 @@ impl App {
     /// Opens the installation in this data folder, making what is missing: `catalog.db` (unless `database` names a
     /// PostgreSQL server) and `blobs/`.
     pub async fn open(data: &Path, database: Option<&str>) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(data).map_err(|source| OpenError::Folder { folder: data.to_owned(), source })?;
+        std::fs::create_dir_all(data).map_err(|source| {
+            let in_the_way = source.kind() == std::io::ErrorKind::AlreadyExists;
+            let source = if in_the_way { std::io::Error::other("it is a file") } else { source };
+            OpenError::Folder { folder: data.to_owned(), source }
+        })?;
         let blobs = Blobs::open(data.join("blobs"))?;
         let location = match database {
             Some(url) => Location::Postgres(url.to_owned()),

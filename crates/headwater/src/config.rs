@@ -264,6 +264,7 @@ const PLAIN: &[(&str, &str)] = &[
     ("expected u32", "expected a whole number from 0 to 4294967295"),
     ("expected a sequence", "expected a list, as in [\"one\", \"two\"]"),
     ("invalid socket address syntax", "this is no address with a port; write it as 192.0.2.7:8443 or [::]:8443"),
+    ("invalid value for bool:", "neither true nor false:"),
     ("value is not valid unicode", "it is not written in UTF-8"),
 ];
 
@@ -337,6 +338,10 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("headwater.conf");
+        std::fs::write(&path, "grace_hours = 1").unwrap();
+        assert_eq!(Config::read(Some(&path)).unwrap().grace_hours, 1, "whatever its name ends with");
         let error = Config::read(Some(Path::new("/nowhere/headwater.toml"))).unwrap_err().to_string();
         assert!(error.contains("/nowhere/headwater.toml: No such file"), "{error}");
     }

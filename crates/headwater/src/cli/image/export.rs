@@ -88,6 +88,13 @@ fn write_all(
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        if !folder.is_dir() {
+            return Err(Stop::failed(format!(
+                "{} cannot be written: there is no folder {}; make it first",
+                path.display(),
+                folder.display()
+            )));
+        }
         // As other programs make files: readable to all, as far as the umask lets it.
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         let mut staged = tempfile::Builder::new()
@@ -95,9 +102,9 @@ fn write_all(
             .permissions(permissions)
             .tempfile_in(folder)
             .map_err(|error| {
-                // The name of the staged file is nobody's business: what went wrong stands below it.
-                let cause = error.get_ref().and_then(std::error::Error::source).map(ToString::to_string);
-                let cause = cause.unwrap_or_else(|| error.to_string());
+                // The name of the staged file, which follows, is nobody's business.
+                let error = error.to_string();
+                let cause = error.split(" at path ").next().unwrap_or_default();
                 Stop::failed(format!("{} cannot be written: {cause}", path.display()))
             })?;
         copy(blobs, &file, staged.as_file_mut(), &path, progress)?;

@@ -385,6 +385,12 @@ fn harmless_queries(list: &[u8]) -> Vec<Row> {
     .collect()
 }
 
+/// What begins like this and fills all the room that a head has: not a byte more, since what the server leaves unread may cost
+/// the client the answer.
+fn endless(begin: &str) -> Vec<u8> {
+    format!("{begin:A<65536}").into_bytes()
+}
+
 /// Heads, read as far as they can be.
 fn heads(held: &Held) -> Vec<Row> {
     let bare = |request: &str| request.as_bytes().to_vec();
@@ -425,9 +431,9 @@ fn heads(held: &Held) -> Vec<Row> {
         ),
         ("chunks in HTTP/1.0", bare("POST /1.0/images HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400),
         ("a head of 200 lines", bare(&format!("GET /1.0 HTTP/1.1\r\nHost: x\r\n{many}\r\n")), 431),
-        ("a head of 200 kB", bare(&format!("GET /1.0 HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(200_000))), 431),
-        ("an address of 100 kB", bare(&format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100_000))), 414),
-        ("a method of 200 kB", bare(&format!("{} / HTTP/1.1\r\nHost: x\r\n\r\n", "A".repeat(200_000))), 431),
+        ("a head without end", endless("GET /1.0 HTTP/1.1\r\nHost: x\r\nX: "), 431),
+        ("an address without end", endless("GET /"), 431),
+        ("a method without end", endless(""), 431),
     ] {
         for over in [Over::Plain, Over::Tls] {
             rows.push(row(format!("{what}, {over:?}"), over, request.clone(), status, ""));
