@@ -292,7 +292,8 @@ fn check(values: &[Value]) -> Result<(), CatalogError> {
 pub(super) struct Batch<'a, T>(&'a [T]);
 
 impl<'a, T: Clone + Into<Value>> Batch<'a, T> {
-    const LENGTHS: [usize; 4] = [1, 8, 64, Self::LIMIT];
+    /// Binding costs the square of the length, because the driver looks each parameter's name up: 256 is for a page of 200.
+    const LENGTHS: [usize; 5] = [1, 8, 64, 256, Self::LIMIT];
     const LIMIT: usize = 512;
 
     /// The pieces of a list, which may be empty.
