@@ -101,4 +101,4 @@ def _memory(report, what, results):
     report.row(what, "server memory, most", "B", *([one["server_peak"] for one in side] for side in results))
     if not all(one["finished"] == len(one["each"]) for side in results for one in side):
         least = [[100 * min(one["each"]) * len(one["each"]) / one["received"] for one in side] for side in results]
-        report.row(what, "least served client got, of its fair part", "%", *least, better="higher")
+        report.row(what, "least served client got, of its fair part", "%", *least, compared=False)

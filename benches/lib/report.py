@@ -31,14 +31,14 @@ class Report:
         self.notes.append(text)
         print("    " + text, flush=True)
 
-    def row(self, what, measure, unit, *samples, better="lower", aim=None):
-        """Samples of each side, of the same rounds. Ratios are those of the first side to the second; `aim` is the
+    def row(self, what, measure, unit, *samples, better="lower", aim=None, compared=True):
+        """Samples of each side, of the same rounds; `compared` says whether a ratio means anything. Ratios are those of the first side to the second; `aim` is the
         least that the median ratio should be: "MISSED" is said when no round reached it. A side may be None where it has no such figure."""
         row = {"what": what, "measure": measure, "unit": unit, "better": better, "aim": aim, "sides": {}}
         for side, values in zip(self.sides, samples):
             if values:
                 row["sides"][side] = {"samples": values, "median": median(values), "spread": spread(values)}
-        if len(samples) > 1 and samples[0] and samples[1]:
+        if compared and len(samples) > 1 and samples[0] and samples[1]:
             each = ratios(samples[0], samples[1], better)
             row["ratio"] = {"median": median(each), "lowest": min(each), "highest": max(each)}
             row["reached"] = aim is None or row["ratio"]["median"] >= aim

@@ -123,12 +123,18 @@ async fn postgres(url: &str) -> Result<Engine, CatalogError> {
     Ok(Engine::Postgres(pool.await?))
 }
 
+/// How many rows SQLite's thread may be ahead of who reads them.
+const ROWS_AHEAD: usize = 4096;
+
 /// Opens a file for one writer and several readers; where it cannot be written to, for readers alone.
 async fn sqlite(path: &Path) -> Result<Engine, CatalogError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(PATIENCE)
         .foreign_keys(true)
+        // A page of a list is thousands of rows. They come from a thread of their own, through a channel that holds 50 unless
+        // told otherwise, and each time it is full both sides wait for one another.
+        .row_buffer_size(ROWS_AHEAD)
         .synchronous(SqliteSynchronous::Full);
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
