@@ -9,3 +9,4 @@ mod folders;
 mod images;
 mod kit;
 mod requests;
+mod serving;
