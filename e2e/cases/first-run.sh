@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The certificate that the first run makes stays: clients that pinned it find the same one after a restart.
+# The certificate that the first run makes stays: clients that pinned it find the same one after a restart. The commands
+# that it prints work as they are printed.
 . "$(dirname "${BASH_SOURCE[0]}")/../kit.sh"
 
 tiny_image "$CASE/tiny" Tiny one 202501010000
@@ -15,3 +16,23 @@ server_stop
 server_start
 assert_eq "$(cat "$DATA/tls/server.crt")" "$certificate" "the certificate after a restart"
 each_remote seen
+
+step "what the first run prints, typed as it is printed"
+server_stop
+DATA=$CASE/fresh
+: >"$CASE/log/headwater.log"
+server_start
+cd "$CASE/home"
+printed=$(sed -n '/^or an empty image/,$s/^  //p' "$CASE/log/headwater.log")
+assert_contains "$printed" "empty.tar.gz --public --alias first"
+typed=0
+while IFS= read -r command; do
+    env -u LXD_CONF -u INCUS_CONF bash -ec "$command" </dev/null || fail "this does not work as it is printed: $command"
+    typed=$((typed + 1))
+done <<<"$printed"
+assert_eq "$typed" 8 "commands that were printed"
+for client in lxc incus; do
+    for remote in headwater headwater-streams; do
+        assert_contains "$(env -u LXD_CONF -u INCUS_CONF "$client" image list "$remote:" -f csv)" Empty "$client, $remote"
+    done
+done

@@ -11,6 +11,8 @@ use std::path::Path;
 /// What there is to tell.
 #[derive(Debug)]
 pub struct Greeting<'a> {
+    /// How this program was called, so that it can be called again.
+    pub program: &'a Path,
     /// Where the server listens.
     pub listening: &'a [SocketAddr],
     /// The host's name, for other machines.
@@ -32,10 +34,14 @@ pub fn local_url(listening: &[SocketAddr]) -> String {
     }
 }
 
+/// The least that an image has to say of itself, for `printf`.
+const METADATA: &str = r"architecture: x86_64\ncreation_date: 1735689600\nproperties: {os: Empty, release: one, description: Empty image}\n";
+
 /// The text.
 pub fn text(greeting: &Greeting<'_>) -> String {
-    let Greeting { listening, host, fingerprint, certificate, data } = greeting;
+    let Greeting { program, listening, host, fingerprint, certificate, data } = greeting;
     let url = local_url(listening);
+    let program = quoted(program);
     let data = data.map(|folder| format!(" --data {}", quoted(folder))).unwrap_or_default();
     let certificate = quoted(certificate);
     let mut text = String::new();
@@ -47,9 +53,14 @@ Headwater listens on {url}{elsewhere}
   certificate  {certificate}
   fingerprint  {fingerprint}
 
-Next, in another terminal: publish an image, and use it.
+Next, in another terminal: publish the files that an image builder made, as in
 
-  headwater publish{data} metadata.tar.xz rootfs.squashfs --public --alias first
+  {program} publish{data} metadata.tar.xz rootfs.squashfs --public
+
+or an empty image to try with, and use it:
+
+  mkdir -p empty/rootfs && printf '{METADATA}' >empty/metadata.yaml && tar -czf empty.tar.gz -C empty metadata.yaml rootfs
+  {program} publish{data} empty.tar.gz --public --alias first
   lxc remote add headwater {url} --public --accept-certificate && lxc image list headwater:
   incus remote add headwater {url} --public --accept-certificate && incus image list headwater:
 
@@ -89,6 +100,7 @@ mod tests {
     fn commands_name_what_is_there() {
         let everywhere = ["[::]:8443".parse().unwrap()];
         let said = text(&Greeting {
+            program: Path::new("target/release/headwater"),
             listening: &everywhere,
             host: "box",
             fingerprint: "abc",
@@ -98,9 +110,9 @@ mod tests {
         assert!(said.starts_with(
             "Headwater listens on https://localhost:8443, and for other machines on https://box:8443\n  certificate  "
         ));
-        assert!(
-            said.contains("  headwater publish --data '/srv/it'\\''s here' metadata.tar.xz rootfs.squashfs --public")
-        );
+        assert!(said.contains(
+            "  target/release/headwater publish --data '/srv/it'\\''s here' empty.tar.gz --public --alias first\n"
+        ));
         assert!(said.contains("  lxc remote add headwater https://localhost:8443 --public --accept-certificate && "));
         assert_eq!(local_url(&["127.0.0.1:9000".parse().unwrap()]), "https://127.0.0.1:9000");
     }

@@ -144,6 +144,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     }
     if first_run {
         say(&first_run::text(&Greeting {
+            program: &program(),
             listening: &addresses,
             host: &host,
             fingerprint: &tls.fingerprint(),
@@ -264,6 +265,14 @@ fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// How to call this program again: where it is, unless it was found by its name alone.
+fn program() -> PathBuf {
+    match std::env::args_os().next().map(PathBuf::from) {
+        Some(called) if called.components().count() > 1 => absolute(&called),
+        _ => PathBuf::from("headwater"),
     }
 }
 

@@ -80,6 +80,13 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_a_value_whatever_stands_in_it() {
+        let Word::Field { value, .. } = Word::parse("os=a\" or os eq \"b").unwrap() else { panic!("a field") };
+        let found = |os: &'static str| value.matches(|_| Some(Value::Text(os.into())));
+        assert!(found("a\" or os eq \"b") && !found("a") && !found("b"));
+    }
+
+    #[test]
     fn what_is_no_filter_is_told() {
         for text in ["=x", "a b=c"] {
             assert!(

@@ -5,6 +5,8 @@
 //! business is told; and it neither panics, nor takes long, nor takes much memory.
 
 mod commands;
+mod folders;
 mod images;
 mod kit;
 mod requests;
+mod serving;

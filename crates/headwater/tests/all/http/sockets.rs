@@ -214,7 +214,9 @@ async fn who_says_nothing_or_says_it_too_slowly_is_let_go() {
 async fn a_head_that_is_too_large_or_contradicts_itself_is_refused() {
     let running = running(Limits::default()).await;
     for (request, status) in [
-        (format!("GET /1.0 HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(200_000)), "431"),
+        // As much as a head may have, and no end: more would be unread when it is refused, and the reset that follows can
+        // overtake the answer.
+        (format!("{:a<1$}", "GET /1.0 HTTP/1.1\r\nHost: x\r\nX: ", 65_535) + "a", "431"),
         (format!("GET /1.0 HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(200)), "431"),
         ("GET /1.0 HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".into(), "400"),
         ("GET /1.0 HTTP/1.1\r\nContent-Length: -1\r\n\r\n".into(), "400"),
