@@ -20,7 +20,9 @@ each_remote seen
 step "what the first run prints, typed as it is printed"
 server_stop
 DATA=$CASE/fresh
-PORT= # another address: incus keeps a catalog for five minutes
+# Another address, which server_start chooses: incus keeps a catalog for five minutes.
+# shellcheck disable=SC2034
+PORT=
 : >"$CASE/log/headwater.log"
 server_start
 cd "$CASE/home"
