@@ -75,7 +75,8 @@ class Report:
 
     def markdown(self):
         """Everything but the headline, to be pasted into a page."""
-        parts = [f"Measured with `{self.command}` on {sentence(self.machine)}."]
+        rounds = max((len(figures["samples"]) for row in self.rows for figures in row["sides"].values()), default=1)
+        parts = [f"Measured with `{self.command}` on {sentence(self.machine)}; {rounds} round{'s' * (rounds > 1)}."]
         if self.others:
             parts[0] += (
                 f" Other processes took {median(self.others):.0%} of the machine's CPU time meanwhile"
