@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::timestamp::Timestamp;
 
@@ -85,6 +85,12 @@ macro_rules! name {
                 serializer.serialize_str(&self.0)
             }
         }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
     };
 }
 
@@ -92,6 +98,11 @@ name! {
     /// A project: 1 to 63 bytes of `a-z A-Z 0-9 - _ .`, not `.` or `..`. LXD forbids `/`, blanks and quotes too
     /// (`lxd/api_project.go`, `projectValidateName`); ours is the part of its names that is safe in a path.
     ProjectName, check_project
+}
+
+name! {
+    /// A saved view: the same characters as a project's name.
+    ViewName, check_view
 }
 
 name! {
@@ -135,7 +146,15 @@ fn length(what: &'static str, text: &str, limit: usize) -> Result<(), NameError>
 }
 
 fn check_project(text: &str) -> Result<(), NameError> {
-    let what = "a project name";
+    check_segment("a project name", text)
+}
+
+fn check_view(text: &str) -> Result<(), NameError> {
+    check_segment("a view name", text)
+}
+
+/// What stands in an address as one segment.
+fn check_segment(what: &'static str, text: &str) -> Result<(), NameError> {
     length(what, text, 63)?;
     if let Some(found) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
         return Err(NameError::Character { what, found, rule: "use letters, digits, '-', '_' and '.'" });

@@ -15,5 +15,6 @@ pub mod documents;
 pub mod fail_point;
 pub mod first_run;
 pub mod http;
+pub mod operations;
 pub mod publish;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::names::{AliasName, ProjectName, ViewName};
 
 /// Why the catalog could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,21 @@ pub enum CatalogError {
     /// No such image.
     #[error("there is no image {0:?}; `headwater image list` shows the ones there are")]
     NoImage(String),
+    /// The credential belongs to an identity already.
+    #[error("{0} is known here already; remove it first, or change what it may do")]
+    IdentityExists(String),
+    /// No such identity.
+    #[error("there is no identity {0:?}; `headwater trust list` and `headwater token list` show the ones there are")]
+    NoIdentity(String),
+    /// The view is there already.
+    #[error("there is a view \"{0}\" already; choose another name")]
+    ViewExists(ViewName),
+    /// No such view.
+    #[error("there is no view {0:?}; `headwater view list` shows the ones there are")]
+    NoView(String),
+    /// Tokens are bound to the view.
+    #[error("the view \"{0}\" is what tokens are bound to; revoke them first (`headwater token list` shows them)")]
+    ViewInUse(ViewName),
     /// A text that the databases cannot hold.
     #[error("a text with a NUL character cannot be kept in the catalog; leave the character out")]
     Text,

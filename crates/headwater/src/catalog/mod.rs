@@ -14,14 +14,18 @@
 //! One file per noun. SQL is written here and nowhere else, once for both engines; what differs between SQLite and
 //! PostgreSQL stands in `engine.rs` and `open.rs`. This room knows nothing of HTTP, of files on disk, or of how bytes are kept.
 
+mod address_keys;
 mod aliases;
+mod audit;
 mod commit;
 mod engine;
 mod error;
 mod files;
+mod identities;
 mod images;
 mod names;
 mod open;
+mod operations;
 mod place;
 #[cfg(test)]
 mod plans;
@@ -29,22 +33,30 @@ mod products;
 mod projects;
 mod remove;
 mod rows;
+mod saved_views;
 mod settings;
 mod sight;
 mod version;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use headwater_formats::timestamp::Timestamp;
 
+use crate::auth::Actor;
 use engine::{Engine, Tx, values};
 
+pub use address_keys::AddressKey;
 pub use aliases::{Alias, AliasTarget, Resolved, Wanted};
+pub use audit::{Action, AuditEntry, AuditQuery};
 pub use commit::{Committed, NewImage};
 pub use error::CatalogError;
 pub use files::{BlobUse, Retired};
+pub use identities::{Credential, IdentityEdit, NewIdentity};
 pub use images::{Found, ImageAlias, ImageEdit, Placement, StoredImage};
+pub use operations::{Join, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
 pub use projects::Project;
+pub use saved_views::SavedView;
 
 /// Where the catalog is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +80,7 @@ pub struct Revision {
 #[derive(Debug, Clone)]
 pub struct Catalog {
     engine: Engine,
+    actor: Arc<Actor>,
 }
 
 impl Catalog {
@@ -78,7 +91,13 @@ impl Catalog {
     /// [`CatalogError::Newer`] when a newer program has already changed the schema; others when the database cannot
     /// be reached, read or written.
     pub async fn open(location: &Location) -> Result<Self, CatalogError> {
-        Ok(Self { engine: open::open(location).await? })
+        Ok(Self { engine: open::open(location).await?, actor: Arc::new(Actor::server()) })
+    }
+
+    /// The same catalog for changes that are made on behalf of this actor: the audit names it. Without it, the server
+    /// itself is named.
+    pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
+        Self { engine: self.engine.clone(), actor: actor.into() }
     }
 
     /// Ends all connections; on SQLite the write-ahead log is folded in.

@@ -26,11 +26,18 @@ struct Migration {
     postgres: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    sqlite: include_str!("../../../../migrations/sqlite/0001_catalog.sql"),
-    postgres: include_str!("../../../../migrations/postgres/0001_catalog.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        sqlite: include_str!("../../../../migrations/sqlite/0001_catalog.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0001_catalog.sql"),
+    },
+    Migration {
+        number: 2,
+        sqlite: include_str!("../../../../migrations/sqlite/0002_identities.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0002_identities.sql"),
+    },
+];
 
 /// The last schema that this program knows.
 fn known() -> i64 {

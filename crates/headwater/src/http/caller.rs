@@ -7,16 +7,35 @@
 //!
 //! This file does not know what is being asked for.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::{HeaderName, header};
 
-use crate::auth::Viewer;
+use super::{Connection, State};
+use crate::auth::{Access, Actor, Viewer};
 
 /// Somebody, for the length of one request.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// What they may see.
+    /// What they may see: [`Access::viewer`].
     pub viewer: Viewer,
+    /// What they may see and do.
+    pub access: Access,
+    /// Whom the audit names.
+    pub actor: Arc<Actor>,
+}
+
+impl Caller {
+    /// Somebody with these rights, at that address.
+    pub fn new(access: Access, address: Option<IpAddr>) -> Self {
+        let actor = match access.identity() {
+            Some(identity) => Actor::identity(identity, address),
+            None => Actor::guest(address),
+        };
+        Self { viewer: access.viewer().clone(), access, actor: Arc::new(actor) }
+    }
 }
 
 /// The credentials are not known here.
@@ -30,12 +49,13 @@ const INSISTS: [HeaderName; 2] =
     [HeaderName::from_static("x-lxd-authenticated"), HeaderName::from_static("x-incus-authenticated")];
 
 /// Finds out who is asking.
-pub fn resolve(request: &Parts) -> Result<Caller, Refused> {
+pub async fn resolve(state: &State, request: &Parts, connection: &Connection) -> Result<Caller, Refused> {
+    let _ = state;
     let insists = INSISTS.iter().any(|name| request.headers.get(name).is_some_and(|value| value.as_bytes() == b"true"));
     if insists || presents(request) {
         return Err(Refused);
     }
-    Ok(Caller { viewer: Viewer::guest() })
+    Ok(Caller::new(Access::guest(), Some(connection.peer.ip())))
 }
 
 /// Whether the request carries credentials that a person typed or a program keeps.

@@ -14,7 +14,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -147,7 +146,7 @@ async fn idle(active: &AtomicUsize, limit: Duration) {
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    request: Request<hyper::body::Incoming>,
     connection: &Connection,
     shared: &Shared,
     active: &Arc<AtomicUsize>,
@@ -156,30 +155,42 @@ async fn answer(
 }
 
 async fn answer_with(
-    request: Request<Incoming>,
+    request: Request<hyper::body::Incoming>,
     connection: &Connection,
-    state: &super::State,
+    state: &Arc<super::State>,
     limit: Duration,
     active: Active,
 ) -> Result<Response<Logged>, Infallible> {
-    let (parts, _body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let entry = Entry::begin(&parts, connection, active);
     if !names_one_host(&parts) {
         return Ok(entry.follow(told(&parts, StatusCode::BAD_REQUEST, ONE_HOST)));
     }
-    let handled = AssertUnwindSafe(tokio::time::timeout(limit, handle(state, &parts, connection))).catch_unwind().await;
+    let path = parts.uri.path().to_owned();
+    let limit = if takes_its_time(&parts) { Duration::MAX } else { limit };
+    let request = Request::from_parts(parts.clone(), super::incoming::Incoming::new(body));
+    let handled =
+        AssertUnwindSafe(tokio::time::timeout(limit, handle(state, request, connection))).catch_unwind().await;
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
-            tracing::warn!(path = parts.uri.path(), "an answer took too long");
+            tracing::warn!(path, "an answer took too long");
             told(&parts, StatusCode::SERVICE_UNAVAILABLE, "the server is too busy to answer; try again in a minute")
         }
         Err(_) => {
-            tracing::error!(path = parts.uri.path(), "a request made the server panic");
+            tracing::error!(path, "a request made the server panic");
             told(&parts, StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log says why")
         }
     };
     Ok(entry.follow(response))
+}
+
+/// Whether an answer may take as long as it takes: changes of the API, whose body has to come first, waiting for an
+/// operation, and events.
+fn takes_its_time(request: &http::request::Parts) -> bool {
+    let path = request.uri.path();
+    path.starts_with("/1.0")
+        && (!request.method.is_safe() || path.ends_with("/wait") || path.trim_end_matches('/') == "/1.0/events")
 }
 
 /// What a request is told that [`names_one_host`] refuses.

@@ -6,11 +6,14 @@
 //!
 //! ```no_run
 //! # async fn example(app: headwater::app::App) {
+//! use std::sync::Arc;
+//! use headwater::http::incoming::Incoming;
 //! use headwater::http::{Connection, Settings, State, handle};
 //!
 //! let state = State::new(app, Settings::default(), || headwater_formats::timestamp::Timestamp::EPOCH);
-//! let (request, ()) = http::Request::get("/1.0").body(()).unwrap().into_parts();
-//! let answer = handle(&state, &request, &Connection::test_tls()).await;
+//! let state = Arc::new(state);
+//! let request = http::Request::get("/1.0").body(Incoming::empty()).unwrap();
+//! let answer = handle(&state, request, &Connection::test_tls()).await;
 //! assert_eq!(answer.status(), 200);
 //! # }
 //! ```
@@ -29,6 +32,7 @@ pub mod conditional;
 pub mod connection;
 pub mod file_body;
 pub mod files;
+pub mod incoming;
 pub mod listen;
 pub mod lxd;
 pub mod path;
@@ -48,14 +52,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use headwater_formats::arch::Architecture;
 use headwater_formats::timestamp::Timestamp;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 
 use self::body::Body;
 use self::buffers::Pool;
+use self::incoming::Incoming;
 use self::route::{Dialect, Endpoint, Route, Who};
 use self::simplestreams::Documents;
 use self::used::Used;
 use crate::app::App;
+use crate::operations::Operations;
 
 /// What can be set about the answers.
 #[derive(Debug, Clone)]
@@ -79,6 +85,7 @@ pub struct State {
     documents: Documents,
     pool: Arc<Pool>,
     used: Used,
+    operations: Operations,
     draining: AtomicBool,
     now: fn() -> Timestamp,
 }
@@ -88,6 +95,7 @@ impl State {
     pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
         Self {
             documents: Documents::new(settings.document_cache),
+            operations: Operations::new(app.catalog.clone(), now),
             app,
             settings,
             pool: Arc::default(),
@@ -145,12 +153,13 @@ impl Connection {
 }
 
 /// Answers one request. What fails inside is logged here and told in general terms outside.
-pub async fn handle(state: &State, request: &Parts, connection: &Connection) -> Response<Body> {
-    let response = answer(state, request, connection).await;
+pub async fn handle(state: &Arc<State>, request: Request<Incoming>, connection: &Connection) -> Response<Body> {
+    let (request, body) = request.into_parts();
+    let response = answer(state, &request, body, connection).await;
     if request.method == Method::HEAD { respond::without_body(response) } else { response }
 }
 
-async fn answer(state: &State, request: &Parts, connection: &Connection) -> Response<Body> {
+async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection: &Connection) -> Response<Body> {
     let path = request.uri.path();
     let route = match Route::parse(path) {
         Ok(route) => route,
@@ -162,11 +171,8 @@ async fn answer(state: &State, request: &Parts, connection: &Connection) -> Resp
     {
         return told(row.dialect, StatusCode::BAD_REQUEST, &refusal.to_string(), &refusal);
     }
-    match row.who(&request.method) {
-        Some(Who::Guests) => {}
-        Some(Who::Trusted) => {
-            return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED);
-        }
+    let who = match row.who(&request.method) {
+        Some(who) => who,
         None if row.dialect == Dialect::Api => return lxd::error(StatusCode::NOT_IMPLEMENTED, "not implemented"),
         None => {
             let sentence = format!("{} is not known here; use {}", request.method, row.allow());
@@ -174,11 +180,14 @@ async fn answer(state: &State, request: &Parts, connection: &Connection) -> Resp
             respond::set(&mut response, header::ALLOW, row.allow());
             return response;
         }
-    }
-    let caller = match caller::resolve(request) {
+    };
+    let caller = match caller::resolve(state, request, connection).await {
         Ok(caller) => caller,
         Err(refusal) => return refused(row.dialect, &refusal),
     };
+    if !matches!(who, Who::Guests | Who::Bearer) && !caller.access.is_trusted() {
+        return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED);
+    }
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
@@ -186,8 +195,8 @@ async fn answer(state: &State, request: &Parts, connection: &Connection) -> Resp
         Route::Products(scope) => {
             simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
         }
-        Route::File { digest, format } => files::answer(state, request, &caller, digest, format).await,
-        route => lxd::answer(state, request, &caller, route).await,
+        Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
+        route => lxd::answer(state, request, body, &caller, route).await,
     }
 }
 
@@ -196,6 +205,7 @@ fn api_words(error: &route::RouteError) -> &str {
     match error {
         route::RouteError::Nothing | route::RouteError::NoProject => "not found",
         route::RouteError::Path(_) | route::RouteError::View(_) => "",
+        route::RouteError::NoToken | route::RouteError::NoView => "not found",
     }
 }
 

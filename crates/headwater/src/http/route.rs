@@ -13,11 +13,12 @@
 
 use headwater_formats::digest::{Digest, FingerprintPrefix};
 use headwater_formats::image::FileFormat;
-use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::names::{AliasName, ProjectName, ViewName};
 use headwater_formats::view::{View, ViewError};
 use http::{Method, StatusCode};
 
 use super::path::{self, PathError};
+use crate::auth::Secret;
 
 /// In which form errors are told: each protocol has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +29,22 @@ pub enum Dialect {
     Api,
 }
 
-/// Who may call.
+/// Who may call, at least. What else has to hold (whose image it is, for instance) the front-end asks itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// Everybody; what they see depends on who they are.
     Guests,
+    /// Who is known here, and who brings a secret or a proof that is looked at behind the door: uploading with a push token,
+    /// waiting for one operation, joining.
+    Bearer,
     /// Callers with an identity that is known here.
     Trusted,
+    /// Viewers of the project that the request names, and greater roles.
+    Viewer,
+    /// Publishers of that project, and greater roles.
+    Publisher,
+    /// Who administers the server.
+    Administrator,
 }
 
 /// What stands behind an address.
@@ -64,6 +74,7 @@ pub enum Endpoint {
     Projects,
     Project,
     Foreign,
+    SignedFile,
 }
 
 /// One line of the table.
@@ -85,27 +96,40 @@ pub struct Row {
 
 use Dialect::{Api, Text};
 use Endpoint as E;
-use Who::{Guests, Trusted};
+use Who::{Administrator, Bearer, Guests, Publisher, Trusted, Viewer};
 
 const READ: &[(Method, Who)] = &[(Method::GET, Guests), (Method::HEAD, Guests)];
 const GET: &[(Method, Who)] = &[(Method::GET, Guests)];
 const TRUSTED_GET: &[(Method, Who)] = &[(Method::GET, Trusted)];
-const TRUSTED_POST: &[(Method, Who)] = &[(Method::POST, Trusted)];
-const TRUSTED_LIST: &[(Method, Who)] = &[(Method::GET, Trusted), (Method::POST, Trusted)];
-const LIST: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Trusted)];
+const REFRESH: &[(Method, Who)] = &[(Method::POST, Publisher)];
+const SECRET: &[(Method, Who)] = &[(Method::POST, Viewer)];
+const IMAGES: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Bearer)];
+const ALIASES: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Publisher)];
+const CERTIFICATES: &[(Method, Who)] = &[(Method::GET, Trusted), (Method::POST, Bearer)];
+const PROJECTS: &[(Method, Who)] = &[(Method::GET, Trusted), (Method::POST, Administrator)];
 const OPERATION: &[(Method, Who)] = &[(Method::GET, Trusted), (Method::DELETE, Trusted)];
-const SERVER: &[(Method, Who)] = &[(Method::GET, Guests), (Method::PUT, Trusted), (Method::PATCH, Trusted)];
-const EXPORT: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Trusted)];
+const OPERATION_PART: &[(Method, Who)] = &[(Method::GET, Bearer)];
+const SERVER: &[(Method, Who)] = &[(Method::GET, Guests), (Method::PUT, Administrator), (Method::PATCH, Administrator)];
+const EXPORT: &[(Method, Who)] = &[(Method::GET, Guests), (Method::POST, Publisher)];
 const IMAGE: &[(Method, Who)] =
-    &[(Method::GET, Guests), (Method::PUT, Trusted), (Method::PATCH, Trusted), (Method::DELETE, Trusted)];
+    &[(Method::GET, Guests), (Method::PUT, Publisher), (Method::PATCH, Publisher), (Method::DELETE, Publisher)];
 const ALIAS: &[(Method, Who)] = &[
     (Method::GET, Guests),
-    (Method::POST, Trusted),
-    (Method::PUT, Trusted),
-    (Method::PATCH, Trusted),
-    (Method::DELETE, Trusted),
+    (Method::POST, Publisher),
+    (Method::PUT, Publisher),
+    (Method::PATCH, Publisher),
+    (Method::DELETE, Publisher),
 ];
-const OBJECT: &[(Method, Who)] = &[
+const CERTIFICATE: &[(Method, Who)] =
+    &[(Method::GET, Trusted), (Method::PUT, Trusted), (Method::PATCH, Trusted), (Method::DELETE, Trusted)];
+const PROJECT: &[(Method, Who)] = &[
+    (Method::GET, Trusted),
+    (Method::POST, Administrator),
+    (Method::PUT, Administrator),
+    (Method::PATCH, Administrator),
+    (Method::DELETE, Administrator),
+];
+const FOREIGN_OBJECT: &[(Method, Who)] = &[
     (Method::GET, Trusted),
     (Method::POST, Trusted),
     (Method::PUT, Trusted),
@@ -122,24 +146,26 @@ pub static TABLE: &[Row] = &[
     row(E::Products,      "[scope]/streams/v1/images.json", "/only/latest=1/streams/v1/images.json", READ, false, Text),
     row(E::File,          "[scope]/images/{digest}.{extension}",
         "/images/0000000000000000000000000000000000000000000000000000000000000000.squashfs", READ, true, Text),
+    row(E::SignedFile,    "/f/{grant}/{digest}.{extension}",
+        "/f/0/0000000000000000000000000000000000000000000000000000000000000000.squashfs", READ, false, Text),
     row(E::ApiRoot,       "/", "/", GET, false, Api),
     row(E::Server,        "/1.0", "/1.0", SERVER, false, Api),
-    row(E::Images,        "/1.0/images", "/1.0/images", LIST, false, Api),
-    row(E::Aliases,       "/1.0/images/aliases", "/1.0/images/aliases", LIST, false, Api),
+    row(E::Images,        "/1.0/images", "/1.0/images", IMAGES, false, Api),
+    row(E::Aliases,       "/1.0/images/aliases", "/1.0/images/aliases", ALIASES, false, Api),
     row(E::Alias,         "/1.0/images/aliases/{name*}", "/1.0/images/aliases/debian/12", ALIAS, false, Api),
     row(E::Image,         "/1.0/images/{fingerprint}", "/1.0/images/00", IMAGE, false, Api),
     row(E::ImageExport,   "/1.0/images/{fingerprint}/export", "/1.0/images/00/export", EXPORT, false, Api),
-    row(E::ImageRefresh,  "/1.0/images/{fingerprint}/refresh", "/1.0/images/00/refresh", TRUSTED_POST, false, Api),
-    row(E::ImageSecret,   "/1.0/images/{fingerprint}/secret", "/1.0/images/00/secret", TRUSTED_POST, false, Api),
-    row(E::Certificates,  "/1.0/certificates", "/1.0/certificates", TRUSTED_LIST, false, Api),
-    row(E::Certificate,   "/1.0/certificates/{fingerprint}", "/1.0/certificates/00", OBJECT, false, Api),
+    row(E::ImageRefresh,  "/1.0/images/{fingerprint}/refresh", "/1.0/images/00/refresh", REFRESH, false, Api),
+    row(E::ImageSecret,   "/1.0/images/{fingerprint}/secret", "/1.0/images/00/secret", SECRET, false, Api),
+    row(E::Certificates,  "/1.0/certificates", "/1.0/certificates", CERTIFICATES, false, Api),
+    row(E::Certificate,   "/1.0/certificates/{fingerprint}", "/1.0/certificates/00", CERTIFICATE, false, Api),
     row(E::Operations,    "/1.0/operations", "/1.0/operations", TRUSTED_GET, false, Api),
     row(E::Operation,     "/1.0/operations/{id}", "/1.0/operations/1", OPERATION, false, Api),
-    row(E::OperationPart, "/1.0/operations/{id}/{wait|websocket}", "/1.0/operations/1/wait", TRUSTED_GET, false, Api),
+    row(E::OperationPart, "/1.0/operations/{id}/wait", "/1.0/operations/1/wait", OPERATION_PART, false, Api),
     row(E::Events,        "/1.0/events", "/1.0/events", TRUSTED_GET, false, Api),
-    row(E::Projects,      "/1.0/projects", "/1.0/projects", TRUSTED_LIST, false, Api),
-    row(E::Project,       "/1.0/projects/{name}", "/1.0/projects/default", OBJECT, false, Api),
-    row(E::Foreign,       "/1.0/{what LXD and Incus have beside images*}", "/1.0/instances", OBJECT, false, Api),
+    row(E::Projects,      "/1.0/projects", "/1.0/projects", PROJECTS, false, Api),
+    row(E::Project,       "/1.0/projects/{name}", "/1.0/projects/default", PROJECT, false, Api),
+    row(E::Foreign,       "/1.0/{what LXD and Incus have beside images*}", "/1.0/instances", FOREIGN_OBJECT, false, Api),
 ];
 
 const fn row(
@@ -198,10 +224,25 @@ impl Row {
 /// The part of a stream's address that stands before its documents and files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
-    /// `/p/<project>`; the default project without it.
-    pub project: ProjectName,
+    /// `/t/<token>`: all that who has it may see.
+    pub token: Option<Secret>,
+    /// What is looked at.
+    pub place: Place,
     /// `/only/<key>=<values>`, all of them.
     pub view: View,
+    /// How many segments the prefix has: how often `..` leads from its documents to the top.
+    pub depth: usize,
+}
+
+/// What a stream looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// No more was said: the default project, or all the projects of a token.
+    Bare,
+    /// `/p/<project>`
+    Project(ProjectName),
+    /// `/v/<view>`
+    View(ViewName),
 }
 
 /// An address that means something.
@@ -213,14 +254,33 @@ pub enum Route {
     Index(Scope),
     /// `streams/v1/images.json`
     Products(Scope),
-    /// A file by its digest. The prefixes before it do not matter: they are there because clients put the base address of the
-    /// stream before the paths that its documents name.
+    /// A file by its digest. The prefixes before it are there because clients put the base address of the stream before the
+    /// paths that its documents name; only a token among them matters.
     File {
+        /// The prefixes.
+        scope: Scope,
         /// SHA-256 of the file.
         digest: Digest,
         /// What the extension says that it is.
         format: FileFormat,
     },
+    /// A file at an address that was signed for somebody: `/f/<grant>/<digest>.<extension>`.
+    SignedFile {
+        /// Who may have it, where and until when, as it was signed.
+        grant: String,
+        /// SHA-256 of the file.
+        digest: Digest,
+        /// What the extension says that it is.
+        format: FileFormat,
+    },
+    /// A certificate, by the beginning of its SHA-256, which can be any text.
+    Certificate(String),
+    /// An operation or what is below it, by its id, which can be any text.
+    Operation(Endpoint, String),
+    /// A project. `None` is a text that can be no project, and so finds nothing.
+    Project(Option<ProjectName>),
+    /// What LXD and Incus have beside images: the segments after `/1.0`.
+    Foreign(Vec<String>),
     /// An image, or what is below it. `None` is a text that can be no fingerprint, and so finds nothing.
     Image(Endpoint, Option<FingerprintPrefix>),
     /// An alias. `None` is a text that can be no alias, and so finds nothing.
@@ -239,6 +299,12 @@ pub enum RouteError {
     /// `/p/` with a text that can be no project.
     #[error("there is no such project here; check its name in the address")]
     NoProject,
+    /// `/t/` with a text that can be no token.
+    #[error("the token in the address is not known here; it may have been revoked, or have ended: ask for a new one")]
+    NoToken,
+    /// `/v/` with a text that can be no view.
+    #[error("there is no such view here; check its name in the address")]
+    NoView,
     /// Nothing is there.
     #[error("there is nothing at this address; streams begin with /streams/v1/index.json, the API with /1.0")]
     Nothing,
@@ -250,7 +316,8 @@ impl RouteError {
         match self {
             Self::Path(error) => error.status(),
             Self::View(_) => StatusCode::BAD_REQUEST,
-            Self::NoProject | Self::Nothing => StatusCode::NOT_FOUND,
+            Self::NoToken => StatusCode::FORBIDDEN,
+            Self::NoProject | Self::NoView | Self::Nothing => StatusCode::NOT_FOUND,
         }
     }
 }
@@ -277,6 +344,11 @@ impl Route {
             Self::Products(_) => E::Products,
             Self::File { .. } => E::File,
             Self::Alias(_) => E::Alias,
+            Self::SignedFile { .. } => E::SignedFile,
+            Self::Certificate(_) => E::Certificate,
+            Self::Operation(endpoint, _) => *endpoint,
+            Self::Project(_) => E::Project,
+            Self::Foreign(_) => E::Foreign,
         }
     }
 }
@@ -292,47 +364,65 @@ fn api(rest: &[&str]) -> Result<Route, RouteError> {
         ["images", text, "refresh"] => return Ok(Route::Image(E::ImageRefresh, text.parse().ok())),
         ["images", text, "secret"] => return Ok(Route::Image(E::ImageSecret, text.parse().ok())),
         ["certificates"] => E::Certificates,
-        ["certificates", _] => E::Certificate,
+        ["certificates", text] => return Ok(Route::Certificate((*text).to_owned())),
         ["operations"] => E::Operations,
-        ["operations", _] => E::Operation,
-        ["operations", _, "wait" | "websocket"] => E::OperationPart,
+        ["operations", id] => return Ok(Route::Operation(E::Operation, (*id).to_owned())),
+        ["operations", id, "wait"] => return Ok(Route::Operation(E::OperationPart, (*id).to_owned())),
         ["events"] => E::Events,
         ["projects"] => E::Projects,
-        ["projects", _] => E::Project,
-        [first, ..] if FOREIGN.contains(first) => E::Foreign,
+        ["projects", name] => return Ok(Route::Project(ProjectName::new(*name).ok())),
+        [first, ..] if FOREIGN.contains(first) => {
+            return Ok(Route::Foreign(rest.iter().map(|segment| (*segment).to_owned()).collect()));
+        }
         _ => return Err(RouteError::Nothing),
     };
     Ok(Route::Bare(endpoint))
 }
 
 fn stream(mut rest: &[&str]) -> Result<Route, RouteError> {
-    let mut scope = Scope { project: ProjectName::default_project(), view: View::default() };
-    if let ["p", project, tail @ ..] = rest {
-        scope.project = ProjectName::new(*project).map_err(|_| RouteError::NoProject)?;
+    let all = rest.len();
+    let mut scope = Scope { token: None, place: Place::Bare, view: View::default(), depth: 0 };
+    if let ["t", token, tail @ ..] = rest {
+        scope.token = Some(Secret::parse(token).map_err(|_| RouteError::NoToken)?);
         rest = tail;
+    }
+    match rest {
+        ["p", project, tail @ ..] => {
+            scope.place = Place::Project(ProjectName::new(*project).map_err(|_| RouteError::NoProject)?);
+            rest = tail;
+        }
+        ["v", view, tail @ ..] => {
+            scope.place = Place::View(ViewName::new(*view).map_err(|_| RouteError::NoView)?);
+            rest = tail;
+        }
+        _ => {}
     }
     while let ["only", filter, tail @ ..] = rest {
         scope.view.parse_segment(filter)?;
         rest = tail;
     }
+    scope.depth = all - rest.len();
     match rest {
         ["streams", "v1", "index.json"] => Ok(Route::Index(scope)),
         ["streams", "v1", "images.json"] => Ok(Route::Products(scope)),
-        ["images", name] => file(name).ok_or(RouteError::Nothing),
+        ["images", name] => match file(name) {
+            Some((digest, format)) => Ok(Route::File { scope, digest, format }),
+            None => Err(RouteError::Nothing),
+        },
         _ => Err(RouteError::Nothing),
     }
 }
 
-fn file(name: &str) -> Option<Route> {
+fn file(name: &str) -> Option<(Digest, FileFormat)> {
     let (digest, extension) = name.split_once('.')?;
-    Some(Route::File { digest: digest.parse().ok()?, format: FileFormat::from_extension(extension)? })
+    Some((digest.parse().ok()?, FileFormat::from_extension(extension)?))
 }
 
 /// The dialect of an address that may mean nothing: clients of streams ask below these names, all else is the API's.
 pub fn dialect_of(path: &str) -> Dialect {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "streams" | "images" | "p" | "only" | "healthz" | "readyz" => Text,
+        "streams" | "images" | "p" | "only" | "t" | "v" | "f" | "healthz" | "readyz" => Text,
         _ => Api,
     }
 }
@@ -361,7 +451,7 @@ mod tests {
     fn guests_may_only_read() {
         for row in TABLE {
             for (method, who) in row.methods {
-                assert!(*who == Trusted || method.is_safe(), "{method} {} is open to guests", row.pattern);
+                assert!(*who != Guests || method.is_safe(), "{method} {} is open to guests", row.pattern);
             }
         }
     }
@@ -373,7 +463,8 @@ mod tests {
         else {
             panic!("no products document")
         };
-        assert_eq!(scope.project.as_str(), "team");
+        assert_eq!(scope.place, Place::Project(ProjectName::new("team").unwrap()));
+        assert_eq!(scope.depth, 6);
         assert_eq!(scope.view.to_string(), "only/latest=2/only/os=alpine,debian/");
         for (path, error) in [
             ("/only/os=a/p/team/streams/v1/index.json", RouteError::Nothing),
@@ -381,6 +472,8 @@ mod tests {
             ("/p/a%2Fb/streams/v1/index.json", RouteError::NoProject),
             ("/p/team", RouteError::Nothing),
             ("/p", RouteError::Nothing),
+            ("/t/abc/streams/v1/index.json", RouteError::NoToken),
+            ("/v/a%20b/streams/v1/index.json", RouteError::NoView),
             ("/only", RouteError::Nothing),
             ("/streams/v1/other.json", RouteError::Nothing),
             ("/streams/v1/index.json/x", RouteError::Nothing),

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::{Body, Caller, Failure, Query, State, images, project};
+use super::{Ask, Body, Failure, State, images};
 use crate::http::body::Part;
 use crate::http::conditional::Validators;
 use crate::http::file_body::FileBody;
@@ -23,14 +23,9 @@ use crate::http::respond::{self, OpenFile};
 const REVALIDATE: &str = "no-cache";
 
 /// Answers with the files.
-pub(super) async fn get(
-    state: &State,
-    request: &Parts,
-    caller: &Caller,
-    query: &Query,
-    prefix: Option<FingerprintPrefix>,
-) -> Result<Response<Body>, Failure> {
-    let project = project(state, caller, query).await?;
+pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
+    let (state, request, caller) = (ask.state, ask.request, ask.caller);
+    let project = ask.project().await?;
     let image = images::find(state, caller, &project, prefix).await?.image;
     let response = match image.files {
         ImageFiles::Unified(file) => single(state, request, &image, file).await?,

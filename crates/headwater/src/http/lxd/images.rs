@@ -7,7 +7,7 @@ use headwater_formats::names::ProjectName;
 use http::{Response, StatusCode, header};
 
 use super::list::{self, Page, Pages};
-use super::{Body, Caller, Failure, NOT_AUTHORIZED, Query, State, project, recursion, sync};
+use super::{Ask, Body, Caller, Failure, NOT_AUTHORIZED, Query, State, project, recursion, sync};
 use crate::auth::Viewer;
 use crate::catalog::{Catalog, Found, StoredImage};
 use crate::http::respond;
@@ -75,13 +75,9 @@ fn object(stored: &StoredImage) -> lxd::Image<'_> {
 }
 
 /// One image, by any prefix of its fingerprint that fits no other.
-pub(super) async fn get(
-    state: &State,
-    caller: &Caller,
-    query: &Query,
-    prefix: Option<FingerprintPrefix>,
-) -> Result<Response<Body>, Failure> {
-    let project = project(state, caller, query).await?;
+pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
+    let (state, caller) = (ask.state, ask.caller);
+    let project = ask.project().await?;
     let stored = find(state, caller, &project, prefix).await?;
     let mut response = sync(object(&stored))?;
     let image = &stored.image;

@@ -4,24 +4,39 @@
 //! files of an export. One module per noun; the shapes of the objects are in `headwater_formats::lxd`. This room knows nothing of
 //! how the catalog finds things, nor of simplestreams.
 
+mod alias_changes;
 mod aliases;
+mod certificates;
+mod create;
+mod events;
 mod export;
+mod foreign;
+mod image_changes;
 mod images;
 mod list;
+mod operations;
+mod projects;
+mod pull;
+mod push;
 mod server;
 
 use headwater_formats::lxd::Envelope;
+use std::sync::Arc;
+
 use headwater_formats::names::ProjectName;
+use headwater_formats::timestamp::Timestamp;
 use http::request::Parts;
 use http::{Response, StatusCode, header};
 use serde::Serialize;
 
 use super::body::Body;
 use super::caller::Caller;
+use super::incoming::{BodyError, Incoming};
 use super::query::{Query, QueryError};
 use super::route::{Endpoint, Route};
 use super::{State, respond};
-use crate::catalog::CatalogError;
+use crate::catalog::{Catalog, CatalogError};
+use crate::operations::Begun;
 
 /// What a guest is told where only trusted clients may go.
 pub const NOT_AUTHORIZED: &str = "not authorized";
@@ -44,6 +59,9 @@ enum Failure {
     /// The query.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The body.
+    #[error(transparent)]
+    Body(#[from] BodyError),
 }
 
 impl Failure {
@@ -55,6 +73,7 @@ impl Failure {
         match self {
             Self::Told(status, message) => error(status, &message),
             Self::Query(problem) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
+            Self::Body(problem) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
             Self::Catalog(CatalogError::NoProject(_)) => error(StatusCode::NOT_FOUND, "Project not found"),
             other => super::failed(super::route::Dialect::Api, "a request to the API failed", &other),
         }
@@ -84,22 +103,106 @@ fn sync<T: Serialize>(metadata: T) -> Result<Response<Body>, Failure> {
 }
 
 /// Answers what guests may call. Who may call was checked before.
-pub(super) async fn answer(state: &State, request: &Parts, caller: &Caller, route: Route) -> Response<Body> {
-    dispatch(state, request, caller, route).await.unwrap_or_else(Failure::into_response)
+pub(super) async fn answer(
+    state: &Arc<State>,
+    request: &Parts,
+    body: Incoming,
+    caller: &Caller,
+    route: Route,
+) -> Response<Body> {
+    dispatch(state, request, body, caller, route).await.unwrap_or_else(Failure::into_response)
 }
 
-async fn dispatch(state: &State, request: &Parts, caller: &Caller, route: Route) -> Result<Response<Body>, Failure> {
+async fn dispatch(
+    state: &Arc<State>,
+    request: &Parts,
+    body: Incoming,
+    caller: &Caller,
+    route: Route,
+) -> Result<Response<Body>, Failure> {
     let query = Query::parse(request.uri.query())?;
-    match route {
-        Route::Bare(Endpoint::ApiRoot) => sync(["/1.0"]),
-        Route::Bare(Endpoint::Server) => server::get(),
-        Route::Bare(Endpoint::Images) => images::list(state, caller, &query).await,
-        Route::Bare(Endpoint::Aliases) => aliases::list(state, request, caller, &query).await,
-        Route::Image(Endpoint::Image, prefix) => images::get(state, caller, &query, prefix).await,
-        Route::Image(Endpoint::ImageExport, prefix) => export::get(state, request, caller, &query, prefix).await,
-        Route::Alias(name) => aliases::get(state, request, caller, &query, name).await,
+    let ask = Ask { state, request, caller, query: &query };
+    match (route, request.method.as_str()) {
+        (Route::Bare(Endpoint::ApiRoot), _) => sync(["/1.0"]),
+        (Route::Bare(Endpoint::Server), "GET") => server::get(&ask).await,
+        (Route::Bare(Endpoint::Server), _) => server::change(),
+        (Route::Bare(Endpoint::Images), "GET") => images::list(state, caller, &query).await,
+        (Route::Bare(Endpoint::Images), _) => create::post(&ask, body).await,
+        (Route::Bare(Endpoint::Aliases), "GET") => aliases::list(state, request, caller, &query).await,
+        (Route::Bare(Endpoint::Aliases), _) => alias_changes::create(&ask, body).await,
+        (Route::Image(Endpoint::Image, prefix), "GET") => images::get(&ask, prefix).await,
+        (Route::Image(Endpoint::Image, prefix), "PUT") => image_changes::put(&ask, body, prefix).await,
+        (Route::Image(Endpoint::Image, prefix), "PATCH") => image_changes::patch(&ask, body, prefix).await,
+        (Route::Image(Endpoint::Image, prefix), _) => image_changes::delete(&ask, prefix).await,
+        (Route::Image(Endpoint::ImageExport, prefix), "GET") => export::get(&ask, prefix).await,
+        (Route::Image(Endpoint::ImageExport, prefix), _) => push::post(&ask, body, prefix).await,
+        (Route::Image(Endpoint::ImageRefresh, prefix), _) => pull::refresh(&ask, prefix).await,
+        (Route::Image(_, prefix), _) => image_changes::secret(&ask, prefix).await,
+        (Route::Alias(name), "GET") => aliases::get(state, request, caller, &query, name).await,
+        (Route::Alias(name), "POST") => alias_changes::rename(&ask, body, name).await,
+        (Route::Alias(name), "PUT") => alias_changes::put(&ask, body, name).await,
+        (Route::Alias(name), "PATCH") => alias_changes::patch(&ask, body, name).await,
+        (Route::Alias(name), _) => alias_changes::delete(&ask, name).await,
+        (Route::Bare(Endpoint::Certificates), "GET") => certificates::list(&ask).await,
+        (Route::Bare(Endpoint::Certificates), _) => certificates::post(&ask, body).await,
+        (Route::Certificate(prefix), method) => certificates::one(&ask, body, &prefix, method).await,
+        (Route::Bare(Endpoint::Operations), _) => operations::list(&ask).await,
+        (Route::Operation(Endpoint::OperationPart, id), _) => operations::wait(&ask, &id).await,
+        (Route::Operation(_, id), "GET") => operations::get(&ask, &id).await,
+        (Route::Operation(_, id), _) => operations::cancel(&ask, &id).await,
+        (Route::Bare(Endpoint::Events), _) => events::get(&ask).await,
+        (Route::Bare(Endpoint::Projects), "GET") => projects::list(&ask).await,
+        (Route::Bare(Endpoint::Projects), _) => projects::create(&ask, body).await,
+        (Route::Project(name), method) => projects::one(&ask, body, name, method).await,
+        (Route::Foreign(rest), method) => foreign::answer(&rest, method, &query),
         _ => Err(Failure::not_found("not found")),
     }
+}
+
+/// A request to the API: what every handler is given.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    state: &'a Arc<State>,
+    request: &'a Parts,
+    caller: &'a Caller,
+    query: &'a Query,
+}
+
+impl Ask<'_> {
+    /// The catalog for changes on behalf of the caller.
+    fn catalog(&self) -> Catalog {
+        self.state.app.catalog.acting(Arc::clone(&self.caller.actor))
+    }
+
+    /// The project that the request is about: see [`project`].
+    async fn project(&self) -> Result<ProjectName, Failure> {
+        project(self.state, self.caller, self.query).await
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.state.now)()
+    }
+}
+
+/// 202: an operation, whether it has ended or goes on.
+fn background(begun: &Begun) -> Result<Response<Body>, Failure> {
+    let address = format!("/1.0/operations/{}", begun.id);
+    let envelope = Envelope::background(address.clone(), operations::object(&begun.operation, begun.secret.as_deref()));
+    let mut response = json(StatusCode::ACCEPTED, &envelope)?;
+    respond::set(&mut response, header::LOCATION, address);
+    Ok(response)
+}
+
+/// 201 with the address of what was made.
+fn created(address: String) -> Result<Response<Body>, Failure> {
+    let mut response = json(StatusCode::CREATED, &Envelope::created())?;
+    respond::set(&mut response, header::LOCATION, address);
+    Ok(response)
+}
+
+/// What is not there yet.
+fn not_implemented() -> Failure {
+    Failure::Told(StatusCode::NOT_IMPLEMENTED, "not implemented".to_owned())
 }
 
 /// The project that a request is about: `project=`, else the default one. Another project in which the caller sees nothing is

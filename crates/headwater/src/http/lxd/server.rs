@@ -3,9 +3,15 @@
 use headwater_formats::lxd::ServerGuest;
 use http::Response;
 
-use super::{Body, Failure, sync};
+use super::{Ask, Body, Failure, not_implemented, sync};
 
-/// The server as a guest sees it.
-pub(super) fn get() -> Result<Response<Body>, Failure> {
+/// The server as the caller sees it.
+pub(super) async fn get(ask: &Ask<'_>) -> Result<Response<Body>, Failure> {
+    let _ = ask;
     sync(ServerGuest::default())
+}
+
+/// `PUT` and `PATCH`: settings are not changed over the API.
+pub(super) fn change() -> Result<Response<Body>, Failure> {
+    Err(not_implemented())
 }

@@ -22,7 +22,7 @@ use crate::auth::Viewer;
 use crate::catalog::{Catalog, CatalogError, Revision};
 use crate::documents;
 use crate::http::conditional::Validators;
-use crate::http::route::Scope;
+use crate::http::route::{Place, Scope};
 
 /// How many documents are rendered at a time.
 const RENDERED_AT_ONCE: usize = 2;
@@ -104,7 +104,7 @@ impl Documents {
     ) -> Result<Prepared, Arc<CatalogError>> {
         let key = Arc::new(Key {
             revision: catalog.revision().await?,
-            project: scope.project.clone(),
+            project: project_of(scope),
             view: scope.view.to_string(),
             viewer: viewer.clone(),
             wanted,
@@ -139,6 +139,14 @@ impl Prepared {
         let etag = format!("\"{}\"", &HEXLOWER.encode(&Sha256::digest(&bytes))[..32]);
         let validators = Validators { etag: Some(etag), modified: Some(revision.changed_at) };
         Self { bytes: Bytes::from(bytes), validators }
+    }
+}
+
+/// The project that a scope looks at.
+fn project_of(scope: &Scope) -> ProjectName {
+    match &scope.place {
+        Place::Project(project) => project.clone(),
+        Place::Bare | Place::View(_) => ProjectName::default_project(),
     }
 }
 

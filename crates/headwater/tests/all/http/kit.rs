@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use headwater::app::App;
+use headwater::http::incoming::Incoming;
 use headwater::http::{Connection, Settings, State, handle};
 use headwater::publish::{Request, Silent, Source};
 use headwater_formats::names::{AliasName, ProjectName};
@@ -77,8 +78,12 @@ impl Server {
             let (name, value) = line.split_once(": ").unwrap();
             request = request.header(name, value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let response = handle(&self.state, &parts, connection).await;
+        self.send(connection, request.body(Incoming::empty()).unwrap()).await
+    }
+
+    /// Sends a request with a body.
+    pub(crate) async fn send(&self, connection: &Connection, request: http::Request<Incoming>) -> Answer {
+        let response = handle(&self.state, request, connection).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }

@@ -1,0 +1,145 @@
+//! Identities and what they are granted.
+
+use std::fmt;
+use std::str::FromStr;
+
+use headwater_formats::names::{ProjectName, ViewName};
+use headwater_formats::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The number of an identity in the catalog. Never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdentityId(pub i64);
+
+/// By what somebody is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityKind {
+    /// A TLS client certificate, known by the SHA-256 of its DER.
+    Certificate,
+    /// A secret of ours, known by its SHA-256.
+    Token,
+}
+
+impl IdentityKind {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// What may be done in a project; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// See private images and download them.
+    Viewer,
+    /// Also upload images, and change and delete those that [`Manages`] says.
+    Publisher,
+    /// Also change and delete everything in the project, and grant roles in it to others.
+    Admin,
+}
+
+impl Role {
+    /// As it is stored and written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Publisher => "publisher",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A role that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no role {0:?}; the roles are viewer, publisher and admin")]
+pub struct UnknownRole(String);
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        [Self::Viewer, Self::Publisher, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| UnknownRole(text.to_owned()))
+    }
+}
+
+/// Which images a publisher may change and delete. Viewers may none, admins all, whatever stands here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manages {
+    /// Those that this identity published itself.
+    Own,
+    /// All of the project.
+    All,
+}
+
+impl Manages {
+    /// As it is stored and written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A role in a project.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Grant {
+    /// The project.
+    pub project: ProjectName,
+    /// What may be done in it.
+    pub role: Role,
+    /// What a publisher may change.
+    pub manages: Manages,
+}
+
+/// Somebody who is known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its number.
+    pub id: IdentityId,
+    /// By what it is known.
+    pub kind: IdentityKind,
+    /// What people call it. Not unique.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// A certificate's SHA-256 (64 hexadecimal digits), or the beginning of a token, which may be shown.
+    pub subject: String,
+    /// A certificate's DER in base64 (standard alphabet, one line).
+    pub certificate: Option<String>,
+    /// May do everything everywhere; its grants do not matter.
+    pub administrator: bool,
+    /// By project.
+    pub grants: Vec<Grant>,
+    /// The saved view that a token is bound to: it sees nothing else, in streams only.
+    pub view: Option<ViewName>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// From then on it is not known any more.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last seen, to about a minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Whether it is not known any more at that time.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
