@@ -43,6 +43,7 @@ pub mod route;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
+pub mod upgrade;
 pub mod used;
 
 use std::net::SocketAddr;
