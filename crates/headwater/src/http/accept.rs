@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::incoming::Pace;
 use super::tls::Tls;
 use super::upgrade::Keeper;
 use super::{State, connection};
@@ -28,10 +29,19 @@ pub struct Limits {
     pub head: Duration,
     /// How long an answer may take to begin.
     pub answer: Duration,
-    /// How long a client may take nothing of what is sent to it.
+    /// How long a client may take nothing of what is sent to it, or send nothing of a body.
     pub stall: Duration,
+    /// Bytes a second that a body has to come with.
+    pub rate: u64,
     /// How long running requests may take when the server ends.
     pub drain: Duration,
+}
+
+impl Limits {
+    /// How slowly a body may come.
+    pub(super) fn pace(&self) -> Pace {
+        Pace { stall: self.stall, rate: self.rate }
+    }
 }
 
 impl Default for Limits {
@@ -42,6 +52,7 @@ impl Default for Limits {
             head: Duration::from_secs(30),
             answer: Duration::from_secs(25),
             stall: Duration::from_secs(60),
+            rate: 1024,
             drain: Duration::from_secs(30),
         }
     }

@@ -20,9 +20,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::accept::{Place, Shared};
+use super::accept::{Limits, Place, Shared};
 use super::access::{self, Active, Entry, Logged};
 use super::body::Body;
+use super::incoming::Incoming;
 use super::stall::Watched;
 use super::upgrade::Upgrade;
 use super::{Connection, Transport, handle, lxd, respond, route};
@@ -114,8 +115,8 @@ where
         let (state, limits, active) = (Arc::clone(&shared.state), shared.limits.clone(), Arc::clone(&active));
         move |request| {
             let (state, connection, active) = (Arc::clone(&state), connection.clone(), Active::new(&active));
-            let limit = limits.answer;
-            async move { answer_with(request, &connection, &state, limit, active).await }
+            let limits = limits.clone();
+            async move { answer_with(request, &connection, &state, &limits, active).await }
         }
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -163,14 +164,14 @@ async fn answer(
     shared: &Shared,
     active: &Arc<AtomicUsize>,
 ) -> Result<Response<Logged>, Infallible> {
-    answer_with(request, connection, &shared.state, shared.limits.answer, Active::new(active)).await
+    answer_with(request, connection, &shared.state, &shared.limits, Active::new(active)).await
 }
 
 async fn answer_with(
     request: Request<hyper::body::Incoming>,
     connection: &Connection,
     state: &Arc<super::State>,
-    limit: Duration,
+    limits: &Limits,
     active: Active,
 ) -> Result<Response<Logged>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -180,8 +181,9 @@ async fn answer_with(
     }
     let path = access::redacted(parts.uri.path(), None);
     let dialect = route::dialect_of(parts.uri.path());
-    let limit = if takes_its_time(&parts) { Duration::MAX } else { limit };
-    let request = Request::from_parts(parts, super::incoming::Incoming::new(body));
+    let limit = if takes_its_time(&parts) { Duration::MAX } else { limits.answer };
+    let body = Incoming::new(body).watched(limits.pace());
+    let request = Request::from_parts(parts, body);
     let handled =
         AssertUnwindSafe(tokio::time::timeout(limit, handle(state, request, connection))).catch_unwind().await;
     let response = match handled {
