@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_formats::digest::Fingerprint;
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
@@ -129,10 +128,10 @@ pub struct AuditEntry {
 pub struct Download {
     /// Who had it.
     pub actor: Arc<Actor>,
-    /// The project.
-    pub project: ProjectName,
-    /// The image.
-    pub fingerprint: Fingerprint,
+    /// The project, when one was named.
+    pub project: Option<ProjectName>,
+    /// An image's fingerprint, or the digest of a file of one.
+    pub subject: String,
     /// When.
     pub at: Timestamp,
 }
@@ -174,9 +173,8 @@ impl Catalog {
             return Ok(());
         }
         let mut tx = self.engine.write().await?;
-        for Download { actor, project, fingerprint, at } in downloads {
-            let subject = fingerprint.to_string();
-            record(&mut tx, actor, Action::ImageRetrieved, Some(project), &subject, &[], *at).await?;
+        for Download { actor, project, subject, at } in downloads {
+            record(&mut tx, actor, Action::ImageRetrieved, project.as_ref(), subject, &[], *at).await?;
         }
         tx.commit().await
     }
