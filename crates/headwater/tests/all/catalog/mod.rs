@@ -6,6 +6,7 @@ mod concurrency;
 mod files;
 mod model;
 mod opening;
+mod operations;
 mod reading;
 mod removing;
 
