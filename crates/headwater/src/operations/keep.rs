@@ -15,9 +15,9 @@ const DEAD_AFTER: i64 = 60;
 /// How many seconds an operation that has ended can be asked for.
 const REMEMBER: i64 = 3600;
 /// How long tasks may go on when the server ends. Then they are cancelled.
-const END_PATIENCE: Duration = Duration::from_secs(10);
+const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long they may take after that: longer than a task that is cancelled may.
-const CANCELLED_PATIENCE: Duration = Duration::from_secs(8);
+const CANCELLED_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Operations {
     /// Keeps the room in order: says that this server is alive, tells listeners what other servers and the command line

@@ -22,7 +22,7 @@ pub const MOST_WAITING: usize = 1000;
 /// How often listeners are told of progress.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How long a task that was cancelled may take to end by itself.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 /// The first and the longest pause between two tries to keep how a task ended.
 const KEEP_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
