@@ -20,6 +20,8 @@
 //! progress is told by the server that runs it alone. A task whose server dies is ended as failed by the others, or at
 //! the next start. This room knows nothing of HTTP, or of what a task does.
 
+mod join;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Actor;
 use crate::catalog::{AuditEntry, Catalog, CatalogError, Purpose, StoredOperation};
+
+pub use join::{Invitation, JOIN_SECONDS};
 
 /// What is about to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
