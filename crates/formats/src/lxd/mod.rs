@@ -22,10 +22,10 @@ pub mod operation;
 pub mod server;
 pub mod time;
 
-pub use alias::AliasEntry;
+pub use alias::{AliasChange, AliasEntry};
 pub use certificate::{Certificate, CertificatePut, CertificatesPost};
 pub use envelope::{Empty, Envelope};
-pub use image::{AliasName, Image, ImagePut};
+pub use image::{AliasName, Image, ImagePatch, ImagePut, ImagesPost, ImagesPostSource, NewAlias};
 pub use join_token::{JoinToken, NoJoinToken};
 pub use operation::{Operation, Status};
 pub use server::{EXTENSIONS, Server, ServerGuest};

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderName, header};
 
+use super::tls::ClientCertificate;
 use super::{Connection, State};
 use crate::auth::{Access, Actor, Viewer};
 
@@ -25,6 +26,8 @@ pub struct Caller {
     pub access: Access,
     /// Whom the audit names.
     pub actor: Arc<Actor>,
+    /// The certificate that the client showed, whether it counts or not: with it, somebody may join.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Caller {
@@ -34,7 +37,7 @@ impl Caller {
             Some(identity) => Actor::identity(identity, address),
             None => Actor::guest(address),
         };
-        Self { viewer: access.viewer().clone(), access, actor: Arc::new(actor) }
+        Self { viewer: access.viewer().clone(), access, actor: Arc::new(actor), certificate: None }
     }
 }
 

@@ -23,6 +23,7 @@
 //!
 //! This room knows nothing of SQL, of where blobs lie, or of how images are published.
 
+pub mod about;
 pub mod accept;
 pub mod access;
 pub mod body;
@@ -43,6 +44,8 @@ pub mod route;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
+pub mod upgrade;
+pub mod uploads;
 pub mod used;
 
 use std::net::SocketAddr;
@@ -54,12 +57,14 @@ use headwater_formats::timestamp::Timestamp;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 
+use self::about::{About, Description};
 use self::body::Body;
 use self::buffers::Pool;
 use self::incoming::Incoming;
 use self::route::{Dialect, Endpoint, Route, Who};
 use self::simplestreams::Documents;
-use self::used::Used;
+use self::uploads::Uploads;
+use self::used::{Downloads, Used};
 use crate::app::App;
 use crate::operations::Operations;
 
@@ -70,11 +75,20 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// How many images may be uploaded at a time.
+    pub uploads: usize,
+    /// Most bytes of one upload.
+    pub upload_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { architectures: vec![Architecture::X86_64], document_cache: 32 * 1024 * 1024 }
+        Self {
+            architectures: vec![Architecture::X86_64],
+            document_cache: 32 * 1024 * 1024,
+            uploads: 16,
+            upload_bytes: crate::publish::MAX_IMAGE_BYTES,
+        }
     }
 }
 
@@ -85,7 +99,10 @@ pub struct State {
     documents: Documents,
     pool: Arc<Pool>,
     used: Used,
+    downloads: Downloads,
     operations: Operations,
+    uploads: Uploads,
+    description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
 }
@@ -96,13 +113,26 @@ impl State {
         Self {
             documents: Documents::new(settings.document_cache),
             operations: Operations::new(app.catalog.clone(), now),
+            uploads: Uploads::new(settings.uploads, settings.upload_bytes),
             app,
             settings,
             pool: Arc::default(),
             used: Used::default(),
+            downloads: Downloads::default(),
+            description: Description::default(),
             draining: AtomicBool::new(false),
             now,
         }
+    }
+
+    /// With what the server says of itself.
+    pub fn describing(self, description: Description) -> Self {
+        Self { description, ..self }
+    }
+
+    /// What the server says of itself, with the certificate that is in use now.
+    pub fn about(&self) -> About {
+        self.description.now()
     }
 
     /// From now on `/readyz` says that no new requests are wanted.
@@ -113,6 +143,11 @@ impl State {
     /// Writes down which images were downloaded since the last time.
     pub async fn flush_used(&self) {
         self.used.flush(&self.app.catalog, (self.now)()).await;
+    }
+
+    /// Writes down who downloaded private images since the last time.
+    pub async fn flush_downloads(&self) {
+        self.downloads.flush(&self.app.catalog).await;
     }
 }
 

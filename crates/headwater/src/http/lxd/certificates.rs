@@ -194,10 +194,10 @@ impl Wanted {
 
     /// The grants for it; a role that was given before stays.
     pub(super) fn grants(&self, before: &[Grant]) -> Vec<Grant> {
-        let new =
-            |project: &ProjectName| Grant { project: project.clone(), role: Role::Publisher, manages: Manages::All };
-        let grant =
-            |project| before.iter().find(|grant| grant.project == *project).cloned().unwrap_or_else(|| new(project));
+        let grant = |project: &ProjectName| match before.iter().find(|grant| grant.project == *project) {
+            Some(grant) => grant.clone(),
+            None => Grant { project: project.clone(), role: Role::Publisher, manages: Manages::All },
+        };
         self.projects.iter().map(grant).collect()
     }
 
