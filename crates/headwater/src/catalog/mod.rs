@@ -46,7 +46,6 @@ use headwater_formats::timestamp::Timestamp;
 use crate::auth::Actor;
 use engine::{Engine, Tx, values};
 
-pub use address_keys::AddressKey;
 pub use aliases::{Alias, AliasTarget, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery};
 pub use commit::{Committed, NewImage};

@@ -2,11 +2,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headwater_formats::alias::split_arch;
 use headwater_formats::arch::Architecture;
+use headwater_formats::digest::Digest;
 use headwater_formats::names::ProjectName;
 use headwater_formats::product::{Line, Product, Version};
 use serde_json::Value as Json;
 
-use super::engine::{Batch, Tx, values};
+use super::engine::{Batch, Tx, Value, values};
 use super::names::{Following, fixed, following};
 use super::rows::{self, ImageRow, from_json};
 use super::sight::{Sight, sight};
@@ -40,34 +41,79 @@ impl Catalog {
     ) -> Result<Vec<Product>, CatalogError> {
         let mut tx = self.engine.read().await?;
         let sight = sight(&mut tx, viewer, project).await?;
-        let page = page(&mut tx, sight, after.unwrap_or_default(), limit).await?;
-        let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
-        let mut images = visible_images(&mut tx, sight, &ids).await?;
-        let mut extras = version_extras(&mut tx, &ids).await?;
-        let mut following = following(&mut tx, sight, &ids).await?;
-        let newest: Vec<i64> = images.values().flat_map(|images| of_newest_version(images)).map(|row| row.id).collect();
-        let mut fixed = fixed(&mut tx, &newest).await?;
+        let sql = format!(
+            "{PRODUCT} WHERE p.project_id = $1 AND p.key > $2 \
+             AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{}) ORDER BY p.key LIMIT $3",
+            sight.and_visible("i")
+        );
+        let values = values![sight.project, after.unwrap_or_default(), rows::limit(limit)];
+        let page = page(&mut tx, sql, values).await?;
+        let products = complete(&mut tx, sight, page).await?;
         tx.commit().await?;
-        Ok(page
-            .into_iter()
-            .map(|row| {
-                let images = images.remove(&row.id).unwrap_or_default();
-                let fixed =
-                    of_newest_version(&images).iter().filter_map(|image| fixed.remove(&image.id)).flatten().collect();
-                let names = names(following.remove(&row.id).unwrap_or_default(), fixed, row.line.architecture);
-                assemble(row, images, names, &mut extras)
-            })
-            .collect())
+        Ok(products)
+    }
+
+    /// Whether one of the products that have this file, in an image that the viewer may see, is accepted. They are shown as
+    /// [`Catalog::products`] gives them.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn has_product_with_file(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        digest: &Digest,
+        accept: impl Fn(Product) -> bool,
+    ) -> Result<bool, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let sql = format!(
+            "SELECT DISTINCT i.product_id FROM image_files f JOIN images i ON i.id = f.image_id \
+             WHERE f.digest = $1 AND i.project_id = $2 AND i.product_id IS NOT NULL{}",
+            sight.and_visible("i")
+        );
+        let found = tx.rows(sql, values![digest.to_string(), sight.project]).await?;
+        let ids = found.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+        // Few at a time: a root file may be shared by many products.
+        for some in ids.chunks(PRODUCTS_AT_ONCE) {
+            for batch in Batch::of(some) {
+                let mut values = values![];
+                let sql = format!("{PRODUCT} WHERE p.id IN ({})", batch.bind(&mut values));
+                let page = page(&mut tx, sql, values).await?;
+                if complete(&mut tx, sight, page).await?.into_iter().any(&accept) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 
-async fn page(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Vec<ProductRow>, CatalogError> {
-    let sql = format!(
-        "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p \
-         WHERE p.project_id = $1 AND p.key > $2 \
-         AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{}) ORDER BY p.key LIMIT $3",
-        sight.and_visible("i")
-    );
+/// How many products are read at once to look for a file.
+const PRODUCTS_AT_ONCE: usize = 64;
+const PRODUCT: &str = "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p";
+
+/// The products of these rows with all that is visible of them.
+async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Vec<Product>, CatalogError> {
+    let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
+    let mut images = visible_images(tx, sight, &ids).await?;
+    let mut extras = version_extras(tx, &ids).await?;
+    let mut following = following(tx, sight, &ids).await?;
+    let newest: Vec<i64> = images.values().flat_map(|images| of_newest_version(images)).map(|row| row.id).collect();
+    let mut fixed = fixed(tx, &newest).await?;
+    Ok(page
+        .into_iter()
+        .map(|row| {
+            let images = images.remove(&row.id).unwrap_or_default();
+            let newest = of_newest_version(&images).iter();
+            let fixed = newest.filter_map(|image| fixed.remove(&image.id)).flatten().collect();
+            let names = names(following.remove(&row.id).unwrap_or_default(), fixed, row.line.architecture);
+            assemble(row, images, names, &mut extras)
+        })
+        .collect())
+}
+
+async fn page(tx: &mut Tx, sql: String, values: Vec<Value>) -> Result<Vec<ProductRow>, CatalogError> {
     let read = |row: &super::engine::Row| {
         Ok(ProductRow {
             id: row.int(0)?,
@@ -81,7 +127,7 @@ async fn page(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Ve
             extra: from_json(&row.text(6)?)?,
         })
     };
-    tx.rows(sql, values![sight.project, after, rows::limit(limit)]).await?.iter().map(read).collect()
+    tx.rows(sql, values).await?.iter().map(read).collect()
 }
 
 /// The visible images of these products, each product's from the oldest to the newest.
