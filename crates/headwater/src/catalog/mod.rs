@@ -54,6 +54,7 @@ pub use files::{BlobUse, Retired};
 pub use identities::{Credential, IdentityEdit, NewIdentity};
 pub use images::{Found, ImageAlias, ImageEdit, Placement, StoredImage};
 pub use operations::{Join, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
+pub use products::Listed;
 pub use projects::Project;
 pub use saved_views::SavedView;
 

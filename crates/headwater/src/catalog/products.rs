@@ -22,6 +22,15 @@ struct ProductRow {
     extra: BTreeMap<String, Json>,
 }
 
+/// A product, and which of its names are fixed: they stay with an image of its newest version, whatever comes after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The product, with all its names.
+    pub product: Product,
+    /// Those that are fixed.
+    pub fixed: Vec<String>,
+}
+
 impl Catalog {
     /// Up to `limit` products in the byte order of their keys, after the given one, with all the versions and images
     /// that the viewer may see (versions in ascending byte order of their names) and the product's alias names: generated
@@ -32,13 +41,13 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
-    pub async fn products(
+    pub async fn listed_products(
         &self,
         viewer: &Viewer,
         project: &ProjectName,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Product>, CatalogError> {
+    ) -> Result<Vec<Listed>, CatalogError> {
         let mut tx = self.engine.read().await?;
         let sight = sight(&mut tx, viewer, project).await?;
         let sql = format!(
@@ -51,6 +60,21 @@ impl Catalog {
         let products = complete(&mut tx, sight, page).await?;
         tx.commit().await?;
         Ok(products)
+    }
+
+    /// [`Catalog::listed_products`], without telling names apart.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn products(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Product>, CatalogError> {
+        let listed = self.listed_products(viewer, project, after, limit).await?;
+        Ok(listed.into_iter().map(|listed| listed.product).collect())
     }
 
     /// Whether one of the products that have this file, in an image that the viewer may see, is accepted. They are shown as
@@ -80,7 +104,7 @@ impl Catalog {
                 let mut values = values![];
                 let sql = format!("{PRODUCT} WHERE p.id IN ({})", batch.bind(&mut values));
                 let page = page(&mut tx, sql, values).await?;
-                if complete(&mut tx, sight, page).await?.into_iter().any(&accept) {
+                if complete(&mut tx, sight, page).await?.into_iter().any(|listed| accept(listed.product)) {
                     return Ok(true);
                 }
             }
@@ -94,7 +118,7 @@ const PRODUCTS_AT_ONCE: usize = 64;
 const PRODUCT: &str = "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p";
 
 /// The products of these rows with all that is visible of them.
-async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Vec<Product>, CatalogError> {
+async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Vec<Listed>, CatalogError> {
     let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
     let mut images = visible_images(tx, sight, &ids).await?;
     let mut extras = version_extras(tx, &ids).await?;
@@ -107,8 +131,9 @@ async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Ve
             let images = images.remove(&row.id).unwrap_or_default();
             let newest = of_newest_version(&images).iter();
             let fixed = newest.filter_map(|image| fixed.remove(&image.id)).flatten().collect();
-            let names = names(following.remove(&row.id).unwrap_or_default(), fixed, row.line.architecture);
-            assemble(row, images, names, &mut extras)
+            let following = following.remove(&row.id).unwrap_or_default();
+            let (names, fixed) = names(following, fixed, row.line.architecture);
+            Listed { product: assemble(row, images, names, &mut extras), fixed }
         })
         .collect())
 }
@@ -176,20 +201,27 @@ async fn version_extras(
     Ok(found)
 }
 
-/// The names of a product: generated ones, following ones, fixed ones, none twice.
-fn names(following: Vec<Following>, fixed: Vec<ImageAlias>, architecture: Architecture) -> Vec<String> {
+/// The names of a product: generated ones, following ones, fixed ones, none twice; and which of them are only fixed.
+fn names(following: Vec<Following>, fixed: Vec<ImageAlias>, architecture: Architecture) -> (Vec<String>, Vec<String>) {
     let fixed: BTreeSet<String> = fixed.into_iter().map(|alias| alias.name.as_str().to_owned()).collect();
+    let bare = |name: String| match split_arch(&name) {
+        (base, Some(found)) if found == architecture => base.to_owned(),
+        _ => name,
+    };
     let mut names: Vec<String> = Vec::new();
-    for name in following.into_iter().map(|name| name.name).chain(fixed) {
-        let name = match split_arch(&name) {
-            (base, Some(found)) if found == architecture => base.to_owned(),
-            _ => name,
-        };
+    for name in following.into_iter().map(|name| bare(name.name)) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    names
+    let following = names.len();
+    for name in fixed.into_iter().map(bare) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let fixed = names[following..].to_vec();
+    (names, fixed)
 }
 
 fn assemble(
