@@ -173,9 +173,8 @@ fn files_lie_where_the_reader_may_get_them_and_nothing_else_changes() {
     assert_eq!(place.as_str(), "../../f/abc-9/");
     for family in Family::ALL {
         let draft = render::product_fragment(&product, family, &mut HashSet::new()).unwrap();
-        let read = |files: &FilesAt| -> Value {
-            serde_json::from_str(&format!("{{{}}}", text(draft.placed(files)))).unwrap()
-        };
+        let read =
+            |files: &FilesAt| -> Value { serde_json::from_str(&format!("{{{}}}", text(draft.placed(files)))).unwrap() };
         let (mut moved, usual) = (read(&place), read(&FilesAt::IMAGES));
         let mut files = 0;
         for version in moved[&product.key]["versions"].as_object_mut().unwrap().values_mut() {

@@ -190,14 +190,7 @@ impl Keyring {
 
     /// Whether the grant was signed here for this identity, has not ended, and is used from where it may be: from the network
     /// that it was made for, or, when networks do not count (`bound` is false), from anywhere.
-    pub fn check(
-        &self,
-        grant: &FileGrant,
-        identity: &Identity,
-        network: Network,
-        bound: bool,
-        now: Timestamp,
-    ) -> bool {
+    pub fn check(&self, grant: &FileGrant, identity: &Identity, network: Network, bound: bool, now: Timestamp) -> bool {
         let Some(at) = self.0.iter().position(|key| key.id_bytes() == Some(grant.key)) else { return false };
         let key = &self.0[at];
         // A key that was replaced signs no more, whoever holds it: nothing of it outlives the day after.
@@ -221,12 +214,7 @@ fn hour(time: Timestamp) -> i64 {
 }
 
 /// The code over everything that a grant says or means. Each part but the last has a fixed length.
-fn code(
-    key: &AddressKey,
-    grant: &FileGrant,
-    identity: &Identity,
-    network: Option<Network>,
-) -> Option<Hmac<Sha256>> {
+fn code(key: &AddressKey, grant: &FileGrant, identity: &Identity, network: Option<Network>) -> Option<Hmac<Sha256>> {
     let secret = HEXLOWER.decode(key.secret.as_bytes()).ok()?;
     let mut code = Hmac::<Sha256>::new_from_slice(&secret).ok()?;
     code.update(CONTEXT);

@@ -40,6 +40,7 @@ pub mod plain;
 pub mod query;
 pub mod respond;
 pub mod route;
+mod signing;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
@@ -70,11 +71,13 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Whether signed addresses of files are good only from the network to which the list was sent.
+    pub bind_addresses: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { architectures: vec![Architecture::X86_64], document_cache: 32 * 1024 * 1024 }
+        Self { architectures: vec![Architecture::X86_64], document_cache: 32 * 1024 * 1024, bind_addresses: true }
     }
 }
 
@@ -191,11 +194,16 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
-        Route::Index(scope) => simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Index).await,
+        Route::Index(scope) => {
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Index).await
+        }
         Route::Products(scope) => {
-            simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
+        Route::SignedFile { grant, digest, format } => {
+            files::signed(state, request, connection, &grant, digest, format).await
+        }
         route => lxd::answer(state, request, body, &caller, route).await,
     }
 }
