@@ -1,5 +1,5 @@
 use headwater_formats::image::Image;
-use headwater_formats::names::{AliasName, ProjectName, VersionName};
+use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::engine::{Tx, values};
@@ -7,7 +7,8 @@ use super::images::{find, look};
 use super::place::place;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
-use super::{Catalog, CatalogError, StoredImage, bump_revision, names};
+use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, names};
+use crate::auth::IdentityId;
 
 /// An image whose bytes are durable, ready to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +17,12 @@ pub struct NewImage {
     pub project: ProjectName,
     /// The image; `uploaded_at` becomes the time of the commit.
     pub image: Image,
-    /// Fixed aliases for it. One that exists is moved to this image.
-    pub aliases: Vec<AliasName>,
+    /// Fixed aliases for it. The description of one that exists stays.
+    pub aliases: Vec<ImageAlias>,
+    /// Whether aliases that exist are an error; else they are moved to this image.
+    pub new_aliases: bool,
+    /// Who may manage it as its publisher. Somebody who is not known any more is nobody.
+    pub published_by: Option<IdentityId>,
 }
 
 /// How a commit ended.
@@ -39,7 +44,7 @@ impl Catalog {
     /// bytes are still in place (a sweep may have taken equal bytes since they were stored) and puts them back if not.
     ///
     /// # Errors
-    /// [`CatalogError::NoProject`]; [`CatalogError::Bytes`] when `ensure` fails: then nothing was written.
+    /// [`CatalogError::NoProject`]; [`CatalogError::AliasExists`] with `new_aliases`; [`CatalogError::Bytes`] when `ensure` fails: then nothing was written.
     pub async fn commit_image(
         &self,
         new: &NewImage,
@@ -62,15 +67,24 @@ impl Catalog {
             .await?;
         }
         let place = place(&mut tx, sight.project, &new.image).await?;
-        let id = insert(&mut tx, sight.project, &new.image, place.as_ref(), now).await?;
-        for name in &new.aliases {
-            tx.execute(
-                "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, '', $3, $4) \
-                 ON CONFLICT (project_id, name) DO UPDATE \
-                 SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
-                values![sight.project, name.as_str(), now.unix(), id],
-            )
-            .await?;
+        let id = insert(&mut tx, sight.project, new, place.as_ref(), now).await?;
+        for ImageAlias { name, description } in &new.aliases {
+            let conflict = match new.new_aliases {
+                true => "NOTHING",
+                false => "UPDATE SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
+            };
+            let made = tx
+                .execute(
+                    format!(
+                        "INSERT INTO aliases (project_id, name, description, created_at, image_id) \
+                         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (project_id, name) DO {conflict}"
+                    ),
+                    values![sight.project, name.as_str(), description.as_str(), now.unix(), id],
+                )
+                .await?;
+            if made == 0 {
+                return Err(CatalogError::AliasExists(name.clone()));
+            }
         }
         if let Some((product, _)) = place {
             names::refresh(&mut tx, product).await?;
@@ -87,17 +101,19 @@ impl Catalog {
 async fn insert(
     tx: &mut Tx,
     project: i64,
-    image: &Image,
+    new: &NewImage,
     place: Option<&(i64, VersionName)>,
     now: Timestamp,
 ) -> Result<i64, CatalogError> {
+    let image = &new.image;
     let source = image.update_source.as_ref().map(to_json).transpose()?;
     let id = tx
         .row(
             "INSERT INTO images (project_id, fingerprint, image_type, architecture, filename, created_at, uploaded_at, \
              public, expires_at, last_used_at, auto_update, properties, profiles, update_source, product_id, version, \
-             preference) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) RETURNING id",
+             preference, published_by) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+             (SELECT id FROM identities WHERE id = $18)) RETURNING id",
             values![
                 project,
                 image.fingerprint.to_string(),
@@ -116,6 +132,7 @@ async fn insert(
                 place.map(|(product, _)| *product),
                 place.map(|(_, version)| version.as_str().to_owned()),
                 preference(image),
+                new.published_by.map(|identity| identity.0),
             ],
         )
         .await?
