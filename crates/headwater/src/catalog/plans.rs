@@ -5,12 +5,12 @@ use std::sync::Mutex;
 
 use headwater_formats::digest::{Digest, Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
-use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::names::{AliasName, ProjectName, ViewName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{AliasTarget, Catalog, ImageEdit, Location, NewImage, Wanted};
-use crate::auth::Viewer;
+use super::{AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Location, NewIdentity, NewImage, Wanted};
+use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
 
 static SEEN: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
 
@@ -21,8 +21,9 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
     SEEN.lock().unwrap().insert(sql.to_owned(), steps);
 }
 
-/// Statements whose answer is the whole table: there are few projects, and one look at the schema per start.
-const WALKS: &[&str] = &["FROM projects p", "sqlite_master", "schema_migrations"];
+/// Statements whose answer is the whole table: there are few projects, identities and views, and one look at the schema per start.
+const WALKS: &[&str] =
+    &["FROM projects p", "sqlite_master", "schema_migrations", "ORDER BY n.kind, n.name", "ORDER BY v.name"];
 
 fn image(number: u8, public: bool) -> Image {
     let file = |part: u8, format| ImageFile {
@@ -93,6 +94,7 @@ async fn no_statement_walks_through_a_table() {
     catalog.mark_used(&[(project.clone(), fingerprint)], now).await.unwrap();
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
+    identities(&catalog, &other, now).await;
     catalog.delete_project(&other, now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
@@ -116,4 +118,36 @@ async fn no_statement_walks_through_a_table() {
             assert_eq!(sorted, None, "a page must come from an index in its order:\n{sql}\nis run as\n{plan:#?}");
         }
     }
+}
+
+async fn identities(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
+    let name = ViewName::new("view").unwrap();
+    catalog.create_view(&name, project, &"arch=amd64".parse().unwrap(), "", now).await.unwrap();
+    catalog.saved_views().await.unwrap();
+    catalog.saved_view(&name).await.unwrap();
+    let hash = SecretHash::of("secret");
+    let grants = vec![Grant { project: project.clone(), role: Role::Viewer, manages: Manages::Own }];
+    let new = NewIdentity {
+        credential: Credential::Token { prefix: "hw_secret".to_owned(), hash: hash.clone() },
+        name: "ci".to_owned(),
+        description: String::new(),
+        administrator: false,
+        grants: grants.clone(),
+        view: Some(name.clone()),
+        expires_at: None,
+    };
+    let id = catalog.add_identity(&new, now).await.unwrap().id;
+    catalog.identity_by_token(&hash, now).await.unwrap();
+    catalog.identity_by_certificate("ab", now).await.unwrap();
+    catalog.identity(id, now).await.unwrap();
+    catalog.identities().await.unwrap();
+    let edit = IdentityEdit {
+        grants: Some(grants),
+        credential: Some(Credential::Token { prefix: "hw_other".to_owned(), hash }),
+        ..IdentityEdit::default()
+    };
+    catalog.edit_identity(id, &edit, now).await.unwrap();
+    catalog.mark_identities_seen(&[id], now).await.unwrap();
+    catalog.remove_identity(id, now).await.unwrap();
+    catalog.delete_view(&name, now).await.unwrap();
 }

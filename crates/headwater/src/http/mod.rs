@@ -43,6 +43,8 @@ pub mod route;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
+pub mod upgrade;
+pub mod uploads;
 pub mod used;
 
 use std::net::SocketAddr;
@@ -59,6 +61,7 @@ use self::buffers::Pool;
 use self::incoming::Incoming;
 use self::route::{Dialect, Endpoint, Route, Who};
 use self::simplestreams::Documents;
+use self::uploads::Uploads;
 use self::used::Used;
 use crate::app::App;
 use crate::operations::Operations;
@@ -70,11 +73,20 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// How many images may be uploaded at a time.
+    pub uploads: usize,
+    /// Most bytes of one upload.
+    pub upload_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { architectures: vec![Architecture::X86_64], document_cache: 32 * 1024 * 1024 }
+        Self {
+            architectures: vec![Architecture::X86_64],
+            document_cache: 32 * 1024 * 1024,
+            uploads: 16,
+            upload_bytes: crate::publish::MAX_IMAGE_BYTES,
+        }
     }
 }
 
@@ -86,6 +98,7 @@ pub struct State {
     pool: Arc<Pool>,
     used: Used,
     operations: Operations,
+    uploads: Uploads,
     draining: AtomicBool,
     now: fn() -> Timestamp,
 }
@@ -96,6 +109,7 @@ impl State {
         Self {
             documents: Documents::new(settings.document_cache),
             operations: Operations::new(app.catalog.clone(), now),
+            uploads: Uploads::new(settings.uploads, settings.upload_bytes),
             app,
             settings,
             pool: Arc::default(),

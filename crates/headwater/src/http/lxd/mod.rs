@@ -62,6 +62,9 @@ enum Failure {
     /// The body.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// An upload that is not taken.
+    #[error(transparent)]
+    Upload(#[from] super::uploads::Refused),
 }
 
 impl Failure {
@@ -73,7 +76,8 @@ impl Failure {
         match self {
             Self::Told(status, message) => error(status, &message),
             Self::Query(problem) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
-            Self::Body(problem) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
+            Self::Body(problem) => error(problem.status(), &problem.to_string()),
+            Self::Upload(problem) => error(problem.status(), &problem.to_string()),
             Self::Catalog(CatalogError::NoProject(_)) => error(StatusCode::NOT_FOUND, "Project not found"),
             other => super::failed(super::route::Dialect::Api, "a request to the API failed", &other),
         }
