@@ -2,13 +2,14 @@ use headwater_formats::image::Image;
 use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
+use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::{find, look};
 use super::place::place;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
 use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, names};
-use crate::auth::IdentityId;
+use crate::auth::{Actor, IdentityId};
 
 /// An image whose bytes are durable, ready to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct NewImage {
     pub aliases: Vec<ImageAlias>,
     /// Whether aliases that exist are an error; else they are moved to this image.
     pub new_aliases: bool,
-    /// Who may manage it as its publisher. Somebody who is not known any more is nobody.
+    /// Who may manage it as its publisher; `None` is who lists it. Somebody who is not known any more is nobody.
     pub published_by: Option<IdentityId>,
 }
 
@@ -67,24 +68,25 @@ impl Catalog {
             .await?;
         }
         let place = place(&mut tx, sight.project, &new.image).await?;
-        let id = insert(&mut tx, sight.project, new, place.as_ref(), now).await?;
+        let id = insert(&mut tx, sight.project, new, place.as_ref(), &self.actor, now).await?;
+        self.record_image(&mut tx, new, now).await?;
         for ImageAlias { name, description } in &new.aliases {
-            let conflict = match new.new_aliases {
-                true => "NOTHING",
-                false => "UPDATE SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
-            };
-            let made = tx
-                .execute(
-                    format!(
-                        "INSERT INTO aliases (project_id, name, description, created_at, image_id) \
-                         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (project_id, name) DO {conflict}"
-                    ),
-                    values![sight.project, name.as_str(), description.as_str(), now.unix(), id],
-                )
-                .await?;
-            if made == 0 {
+            let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
+            let moved = tx.row(sql, values![sight.project, name.as_str()]).await?.is_some();
+            if moved && new.new_aliases {
                 return Err(CatalogError::AliasExists(name.clone()));
             }
+            tx.execute(
+                "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (project_id, name) DO UPDATE \
+                 SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
+                values![sight.project, name.as_str(), description.as_str(), now.unix(), id],
+            )
+            .await?;
+            let action = if moved { Action::ImageAliasUpdated } else { Action::ImageAliasCreated };
+            let target = new.image.fingerprint.to_string();
+            let detail = [("target", target.as_str())];
+            record(&mut tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
         }
         if let Some((product, _)) = place {
             names::refresh(&mut tx, product).await?;
@@ -95,14 +97,27 @@ impl Catalog {
         tx.commit().await?;
         Ok(Committed::New(stored))
     }
+
+    async fn record_image(&self, tx: &mut Tx, new: &NewImage, now: Timestamp) -> Result<(), CatalogError> {
+        let (image, project) = (&new.image, Some(&new.project));
+        let bytes: u64 = image.files.iter().map(|(_, file)| file.size).sum();
+        let detail = [
+            ("filename", image.filename.as_str()),
+            ("public", if image.public { "true" } else { "false" }),
+            ("size", &bytes.to_string()),
+            ("type", image.image_type.as_str()),
+        ];
+        record(tx, &self.actor, Action::ImageCreated, project, &image.fingerprint.to_string(), &detail, now).await
+    }
 }
 
-/// Writes the image's own rows; gives its id.
+/// Writes the image's own rows; gives its id. Who publishes it may be forgotten while the bytes are on their way: then nobody has.
 async fn insert(
     tx: &mut Tx,
     project: i64,
     new: &NewImage,
     place: Option<&(i64, VersionName)>,
+    publisher: &Actor,
     now: Timestamp,
 ) -> Result<i64, CatalogError> {
     let image = &new.image;
@@ -132,7 +147,7 @@ async fn insert(
                 place.map(|(product, _)| *product),
                 place.map(|(_, version)| version.as_str().to_owned()),
                 preference(image),
-                new.published_by.map(|identity| identity.0),
+                new.published_by.or(publisher.identity).map(|identity| identity.0),
             ],
         )
         .await?

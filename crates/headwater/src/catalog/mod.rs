@@ -48,7 +48,7 @@ use engine::{Engine, Tx, values};
 
 pub use address_keys::AddressKey;
 pub use aliases::{Alias, AliasTarget, Resolved, Wanted};
-pub use audit::{Action, AuditEntry, AuditQuery};
+pub use audit::{Action, AuditEntry, AuditQuery, Download};
 pub use commit::{Committed, NewImage};
 pub use error::CatalogError;
 pub use files::{BlobUse, Retired};

@@ -1,6 +1,7 @@
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
+use super::audit::{Action, record};
 use super::engine::{Batch, Row, Tx, values};
 use super::sight::{private_projects, project_id};
 use super::{Catalog, CatalogError, bump_revision, rows};
@@ -84,6 +85,7 @@ impl Catalog {
         if made == 0 {
             return Err(CatalogError::ProjectExists(name.clone()));
         }
+        record(&mut tx, &self.actor, Action::ProjectCreated, Some(name), name.as_str(), &[], now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
@@ -117,6 +119,7 @@ impl Catalog {
         }
         tx.execute("DELETE FROM retired_access WHERE audience = $1", values![id]).await?;
         tx.execute("DELETE FROM projects WHERE id = $1", values![id]).await?;
+        record(&mut tx, &self.actor, Action::ProjectDeleted, Some(name), name.as_str(), &[], now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }

@@ -23,6 +23,7 @@
 //!
 //! This room knows nothing of SQL, of where blobs lie, or of how images are published.
 
+pub mod about;
 pub mod accept;
 pub mod access;
 pub mod body;
@@ -56,13 +57,14 @@ use headwater_formats::timestamp::Timestamp;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 
+use self::about::{About, Description};
 use self::body::Body;
 use self::buffers::Pool;
 use self::incoming::Incoming;
 use self::route::{Dialect, Endpoint, Route, Who};
 use self::simplestreams::Documents;
 use self::uploads::Uploads;
-use self::used::Used;
+use self::used::{Downloads, Used};
 use crate::app::App;
 use crate::operations::Operations;
 
@@ -97,8 +99,10 @@ pub struct State {
     documents: Documents,
     pool: Arc<Pool>,
     used: Used,
+    downloads: Downloads,
     operations: Operations,
     uploads: Uploads,
+    description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
 }
@@ -114,9 +118,21 @@ impl State {
             settings,
             pool: Arc::default(),
             used: Used::default(),
+            downloads: Downloads::default(),
+            description: Description::default(),
             draining: AtomicBool::new(false),
             now,
         }
+    }
+
+    /// With what the server says of itself.
+    pub fn describing(self, description: Description) -> Self {
+        Self { description, ..self }
+    }
+
+    /// What the server says of itself, with the certificate that is in use now.
+    pub fn about(&self) -> About {
+        self.description.now()
     }
 
     /// From now on `/readyz` says that no new requests are wanted.
@@ -127,6 +143,11 @@ impl State {
     /// Writes down which images were downloaded since the last time.
     pub async fn flush_used(&self) {
         self.used.flush(&self.app.catalog, (self.now)()).await;
+    }
+
+    /// Writes down who downloaded private images since the last time.
+    pub async fn flush_downloads(&self) {
+        self.downloads.flush(&self.app.catalog).await;
     }
 }
 

@@ -121,7 +121,7 @@ pub struct Listing {
     pub update_source: Option<UpdateSource>,
     /// What its fingerprint has to be.
     pub fingerprint: Option<Fingerprint>,
-    /// Who may manage it as its publisher.
+    /// Who may manage it as its publisher; `None` is who publishes it.
     pub published_by: Option<IdentityId>,
 }
 
@@ -180,14 +180,14 @@ impl Publisher {
         Self { catalog, blobs, max_image_bytes: MAX_IMAGE_BYTES }
     }
 
+    /// The same publisher for changes on behalf of this actor: see [`Catalog::acting`].
+    pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
+        Self { catalog: self.catalog.acting(actor), ..self.clone() }
+    }
+
     /// With another limit for the bytes of one image, all its files together.
     pub fn with_max_image_bytes(self, max_image_bytes: u64) -> Self {
         Self { max_image_bytes, ..self }
-    }
-
-    /// The same on behalf of this actor: the audit names it.
-    pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
-        Self { catalog: self.catalog.acting(actor), ..self.clone() }
     }
 
     /// Takes in, checks and lists one image. When it returns `Ok`, the image is durable and every server on this
