@@ -14,11 +14,13 @@ mod foreign;
 mod image_changes;
 mod images;
 mod list;
+mod multipart;
 mod operations;
 mod projects;
 mod pull;
 mod push;
 mod server;
+mod upload;
 
 use headwater_formats::lxd::Envelope;
 use std::sync::Arc;
