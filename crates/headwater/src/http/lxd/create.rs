@@ -135,7 +135,9 @@ async fn json(ask: &Ask<'_>, right: Right, body: Incoming) -> Result<Response<Bo
     };
     let request: lxd::ImagesPost = body.json().await?;
     let Some(source) = &request.source else {
-        return Err(bad_request("the request does not say where the image comes from; add source, or send the image itself"));
+        return Err(bad_request(
+            "the request does not say where the image comes from; add source, or send the image itself",
+        ));
     };
     match (source.mode.as_str(), source.kind.as_str()) {
         ("push", _) => token(ask, project, request).await,
@@ -152,9 +154,9 @@ async fn json(ask: &Ask<'_>, right: Right, body: Incoming) -> Result<Response<Bo
 async fn token(ask: &Ask<'_>, project: ProjectName, request: lxd::ImagesPost) -> Result<Response<Body>, Failure> {
     let lxd::ImagesPost { put, source, aliases, .. } = request;
     let fingerprint = source.unwrap_or_default().fingerprint;
-    let fingerprint: Fingerprint = fingerprint
-        .parse()
-        .map_err(|_| bad_request("a push needs the whole fingerprint of the image: 64 hexadecimal digits; give all of them"))?;
+    let fingerprint: Fingerprint = fingerprint.parse().map_err(|_| {
+        bad_request("a push needs the whole fingerprint of the image: 64 hexadecimal digits; give all of them")
+    })?;
     let aliases = aliases.into_iter().map(|alias| AliasName::new(alias.name));
     let aliases = aliases.collect::<Result<_, _>>().map_err(|error| bad_request(&error.to_string()))?;
     let push = Push {

@@ -74,7 +74,10 @@ impl Form {
         }
         // The client has to have ended its request, not only the form.
         let wire = &mut self.wire;
-        self.runtime.block_on(async { while wire.try_next().await?.is_some() {}; Ok(()) })
+        self.runtime.block_on(async {
+            while wire.try_next().await?.is_some() {}
+            Ok(())
+        })
     }
 }
 

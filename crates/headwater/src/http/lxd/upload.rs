@@ -134,7 +134,13 @@ fn wished(headers: &HeaderMap) -> Result<Listing, Failure> {
     let mut aliases = Vec::new();
     for (key, name) in form("aliases")? {
         // A value that is no form is a name by itself.
-        let name = if key == "alias" { name } else if name.is_empty() { key } else { format!("{key}={name}") };
+        let name = if key == "alias" {
+            name
+        } else if name.is_empty() {
+            key
+        } else {
+            format!("{key}={name}")
+        };
         let name = AliasName::new(name).map_err(|error| refused("aliases", &error))?;
         aliases.push(ImageAlias::from(name));
     }
