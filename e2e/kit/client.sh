@@ -14,6 +14,9 @@ incus() {
     command incus -q "$@"
 }
 
+# told CLIENT ARGUMENT...: the client without -q, for what it tells on success.
+told() { command "$@" 2>&1; }
+
 client_config() {
     case $1 in
     lxc) echo "$LXD_CONF" ;;

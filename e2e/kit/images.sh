@@ -34,3 +34,17 @@ YAML
     tar -C "$folder" -cJf "$folder/metadata.tar.xz" metadata.yaml
     mksquashfs "$folder/tree" "$folder/rootfs.squashfs" -noappend -no-progress -quiet -all-root >/dev/null
 }
+
+# tiny_unified FOLDER OS RELEASE SERIAL: the same as one file, unified.tar.gz.
+tiny_unified() {
+    tiny_image "$@"
+    mv "$1/tree" "$1/rootfs"
+    tar -C "$1" --sort=name --owner=0 --group=0 -czf "$1/unified.tar.gz" metadata.yaml rootfs
+}
+
+# tiny_vm FOLDER OS RELEASE SERIAL: metadata.tar.xz and disk.qcow2 of a virtual machine with an empty disk.
+tiny_vm() {
+    tiny_image "$@"
+    rm "$1/rootfs.squashfs"
+    qemu-img create -q -f qcow2 "$1/disk.qcow2" 1M
+}
