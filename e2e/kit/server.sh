@@ -22,6 +22,16 @@ server_start() {
     wait_for 20 "the server to answer on port $PORT" server_answers
 }
 
+# server_second: another server with a data folder of its own, for the same commands with HEADWATER_DATA=$DATA2. Sets URL2.
+# shellcheck disable=SC2034 # the cases read them
+server_second() {
+    local port
+    port=$(free_port)
+    DATA2=$CASE/data2 URL2=https://127.0.0.1:$port
+    spawn "$CASE" headwater2 "$HEADWATER_BIN" serve --data "$DATA2" --listen "127.0.0.1:$port"
+    wait_for 20 "the second server" curl -sfk "$URL2/healthz"
+}
+
 server_answers() {
     if ! is_alive "$CASE/run" headwater; then fail "the server ended: $(tail -n 5 "$CASE/log/headwater.log")"; fi
     curl -sfk "$URL/healthz"
