@@ -6,6 +6,7 @@
 copies_start
 push() {
     local client=$1 from=$2 to=$3 kind=$4
+    # shellcheck disable=SC2034 # read by the kit
     # A daemon that receives what a daemon sends takes every machine for a container.
     [ -z "$REFERENCE" ] || TYPE=container
     "$client" image copy "$from:$kind" "$to:" --mode push

@@ -7,7 +7,8 @@ server_start
 base=$(publish "$CASE/small/metadata.tar.xz" "$CASE/small/rootfs.squashfs" --alias base)
 
 publishes() {
-    local client=$1 where fp
+    local client=$1 where fp reuse=(--reuse) snapshot=(snapshot create)
+    [ "$client" = incus ] || reuse=() snapshot=(snapshot)
     where="$(title "$(daemon_name "$client")") → Headwater"
     daemon "$client"
     daemon_can_run "$client"
@@ -40,13 +41,13 @@ publishes() {
     "$client" exec made -- sh -c 'echo made later >/etc/made-here'
     "$client" stop --force made
     # lxc takes the alias from the image that had it, incus is asked to do so.
-    "$client" publish made hw: --alias built/here --public $([ "$client" = lxc ] || echo --reuse)
+    "$client" publish made hw: --alias built/here --public "${reuse[@]}"
     assert_ne "$(image_field "$client" hw:built/here Fingerprint)" "$fp" "where the alias leads"
     assert_eq "$(image_field "$client" hw:built/here Public)" yes "public"
     row "publish --alias --public (stopped container)" "$client" api "$where" works
 
     step "$client: a snapshot"
-    "$client" snapshot $([ "$client" = lxc ] || echo create) made before
+    "$client" "${snapshot[@]}" made before
     "$client" publish made/before hw: --alias snapshot
     assert_eq "$(image_field "$client" hw:snapshot Type)" container "type"
     row "publish (snapshot)" "$client" api "$where" works

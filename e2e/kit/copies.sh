@@ -15,7 +15,7 @@ copies_start() {
     esac
     for client in "${CLIENTS[@]}"; do
         trusted_remote "$client" hw
-        [ -n "$REFERENCE" ] || HEADWATER_DATA=$DATA2 trusted_remote "$client" hw2
+        [ -n "$REFERENCE" ] || HEADWATER_DATA=$SECOND_DATA trusted_remote "$client" hw2
         for place in lxc incus; do
             case " ${PAIRS[*]} " in *" $(daemon_name "$place") "*) peer "$client" "$place" ;; esac
         done
@@ -64,7 +64,8 @@ copies() {
     done
 }
 
-# copied CLIENT TO WHAT: the image of FILES has arrived there, private, and goes again.
+# copied CLIENT TO: the image of FILES has arrived there, private, and goes again. Sets COLOUR, the property.
+# shellcheck disable=SC2034 # the cases read it
 copied() {
     local client=$1 image
     image=$2:$(fingerprint_of "${FILES[@]}")

@@ -5,6 +5,7 @@
 #   e2e/run --reference lxd import edit
 
 REFERENCE=${E2E_REFERENCE:-}
+# shellcheck disable=SC2034 # the cases read CLIENTS
 case $REFERENCE in
 '') ;;
 lxd) CLIENTS=(lxc) ;;

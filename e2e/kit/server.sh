@@ -22,14 +22,14 @@ server_start() {
     wait_for 20 "the server to answer on port $PORT" server_answers
 }
 
-# server_second: another server with a data folder of its own, for the same commands with HEADWATER_DATA=$DATA2. Sets URL2.
+# server_second: another server; HEADWATER_DATA=$SECOND_DATA before a command means that one. Sets SECOND_DATA and SECOND_URL.
 # shellcheck disable=SC2034 # the cases read them
 server_second() {
     local port
     port=$(free_port)
-    DATA2=$CASE/data2 URL2=https://127.0.0.1:$port
-    spawn "$CASE" headwater2 "$HEADWATER_BIN" serve --data "$DATA2" --listen "127.0.0.1:$port"
-    wait_for 20 "the second server" curl -sfk "$URL2/healthz"
+    SECOND_DATA=$CASE/data2 SECOND_URL=https://127.0.0.1:$port
+    spawn "$CASE" headwater2 "$HEADWATER_BIN" serve --data "$SECOND_DATA" --listen "127.0.0.1:$port"
+    wait_for 20 "the second server" curl -sfk "$SECOND_URL/healthz"
 }
 
 server_answers() {
