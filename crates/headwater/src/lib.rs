@@ -10,6 +10,7 @@ pub mod auth;
 pub mod blobs;
 pub mod catalog;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod documents;
 pub mod fail_point;
