@@ -63,8 +63,13 @@ async fn no_statement_walks_through_a_table() {
     let alias = AliasName::new("a/arm64").unwrap();
     catalog.create_project(&other, "", now).await.unwrap();
     for number in 1..=4 {
-        let new =
-            NewImage { project: project.clone(), image: image(number, number % 2 == 0), aliases: vec![alias.clone()] };
+        let new = NewImage {
+            project: project.clone(),
+            image: image(number, number % 2 == 0),
+            aliases: vec![alias.clone().into()],
+            new_aliases: false,
+            published_by: None,
+        };
         catalog.commit_image(&new, now, || Ok(())).await.unwrap();
     }
     let follows = AliasTarget::Follows { os: "debian".into(), release: "12".into(), variant: "default".into() };
