@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod documents;
 pub mod fail_point;
+pub mod fetch;
 pub mod first_run;
 pub mod http;
 pub mod operations;

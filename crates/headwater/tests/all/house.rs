@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["http"]),
     ("documents", &["auth", "catalog"]),
     ("fail_point", &[]),
+    ("fetch", &["auth", "catalog", "client", "publish"]),
     ("first_run", &["config"]),
     ("publish", &["auth", "blobs", "catalog", "documents", "fail_point"]),
     ("operations", &["auth", "catalog"]),
