@@ -102,7 +102,7 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
             let aliases = aliases.into_iter().map(ImageAlias::from).collect();
             let listing = Listing { aliases, public, properties, ..Listing::default() };
             let request = Request { project, first, root, listing };
-            vec![app.publisher.publish(request, progress, now()).await?]
+            vec![app.publisher.publish_when(request, progress, now).await?]
         }
         None => {
             let request = DirectoryRequest { project, aliases, public, properties };

@@ -200,10 +200,20 @@ impl Publisher {
         progress: Arc<dyn Progress>,
         now: Timestamp,
     ) -> Result<Published, PublishError> {
+        self.publish_when(request, progress, || now).await
+    }
+
+    /// The same for bytes that take long to come: the time is asked for when the image is about to be listed.
+    pub async fn publish_when(
+        &self,
+        request: Request,
+        progress: Arc<dyn Progress>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Published, PublishError> {
         self.require_project(&request.project).await?;
         let Request { project, first, root, listing } = request;
         let staging = self.stage(first, root, Expected::default(), progress).await?;
-        self.commit(staging, &project, &listing, now).await
+        self.commit(staging, &project, &listing, now()).await
     }
 
     /// So that nobody uploads gigabytes before hearing that the project is missing.
