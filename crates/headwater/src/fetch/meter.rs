@@ -50,8 +50,13 @@ impl Meter {
 }
 
 /// `rootfs: 45% (3.20MB/s)`, or bytes in place of the percentage when the length is not known.
-fn line(label: &str, had: u64, size: Option<u64>, elapsed: Duration) -> String {
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+pub fn line(label: &str, had: u64, size: Option<u64>, elapsed: Duration) -> String {
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "for people"
+    )]
     let speed = (had as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     let part = match size {
         Some(size) if size > 0 => {

@@ -44,6 +44,7 @@ pub use error::FetchError;
 pub use refresh::Round;
 
 use meter::Meter;
+pub use meter::line as progress_line;
 
 /// Downloads at a time; further ones wait.
 const AT_A_TIME: usize = 16;
@@ -203,10 +204,7 @@ impl Fetcher {
 
 impl Course {
     /// The outcome, unless it is cancelled before.
-    async fn unless_cancelled<T>(
-        &self,
-        work: impl Future<Output = Result<T, ClientError>>,
-    ) -> Result<T, FetchError> {
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, FetchError> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(FetchError::Cancelled),

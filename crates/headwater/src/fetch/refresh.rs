@@ -63,8 +63,7 @@ impl Fetcher {
                 published_by: stored.published_by,
                 ..Listing::default()
             };
-            let _: Fetched =
-                self.download(&publisher, &stored.project, &origin, &offer, listing, course).await?;
+            let _: Fetched = self.download(&publisher, &stored.project, &origin, &offer, listing, course).await?;
         }
         let (old, new) = (&stored.image.fingerprint, &offer.fingerprint);
         publisher.catalog.replace_image(&stored.project, old, new, (course.now)()).await?;

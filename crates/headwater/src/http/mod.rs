@@ -72,6 +72,8 @@ use self::simplestreams::Documents;
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
+use crate::client::{Client, Limits};
+use crate::fetch::Fetcher;
 use crate::operations::Operations;
 
 /// What can be set about the answers.
@@ -81,6 +83,10 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Whether publishers may have this server connect to other servers, to fetch images and to push them.
+    pub connect: bool,
+    /// How long other servers are waited for, and how much they may say.
+    pub client: Limits,
     /// How many images may be uploaded at a time.
     pub uploads: usize,
     /// Most bytes of one upload.
@@ -92,6 +98,8 @@ impl Default for Settings {
         Self {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
+            connect: true,
+            client: Limits::default(),
             uploads: 16,
             upload_bytes: 256 << 30,
         }
@@ -110,6 +118,7 @@ pub struct State {
     guard: Guard,
     operations: Operations,
     uploads: Uploads,
+    fetcher: Fetcher,
     description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
@@ -122,6 +131,10 @@ impl State {
             documents: Documents::new(settings.document_cache),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
+            fetcher: Fetcher::new(
+                Client::new(settings.architectures.clone(), settings.client.clone()),
+                app.publisher.clone(),
+            ),
             app,
             settings,
             pool: Arc::default(),
@@ -143,6 +156,11 @@ impl State {
     /// What the server says of itself, with the certificate that is in use now.
     pub fn about(&self) -> About {
         self.description.now()
+    }
+
+    /// What fetches images from other servers.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// From now on `/readyz` says that no new requests are wanted.

@@ -16,10 +16,25 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("first_run", &["config"]),
     ("publish", &["auth", "blobs", "catalog", "documents", "fail_point"]),
     ("operations", &["auth", "catalog"]),
-    ("http", &["app", "auth", "blobs", "catalog", "documents", "operations"]),
+    ("http", &["app", "auth", "blobs", "catalog", "client", "documents", "fetch", "operations", "publish"]),
     ("telemetry", &["config"]),
     ("app", &["auth", "blobs", "catalog", "config", "publish"]),
-    ("cli", &["app", "auth", "blobs", "catalog", "config", "documents", "first_run", "http", "publish", "telemetry"]),
+    (
+        "cli",
+        &[
+            "app",
+            "auth",
+            "blobs",
+            "catalog",
+            "config",
+            "documents",
+            "fetch",
+            "first_run",
+            "http",
+            "publish",
+            "telemetry",
+        ],
+    ),
 ];
 
 fn repository() -> PathBuf {
