@@ -58,7 +58,6 @@ pub(super) enum Right {
 /// By what right the caller publishes. A token counts also from somebody known, as with the daemons; only one of its two
 /// headers is no token.
 async fn right(ask: &Ask<'_>) -> Result<Right, Failure> {
-    let forbidden = || Failure::Told(StatusCode::FORBIDDEN, NOT_AUTHORIZED.to_owned());
     let headers = &ask.request.headers;
     let secret = upload::header(headers, "secret").filter(|secret| !secret.is_empty());
     let fingerprint = upload::header(headers, "fingerprint");
@@ -77,11 +76,20 @@ async fn right(ask: &Ask<'_>) -> Result<Right, Failure> {
         if ask.caller.access.has(Role::Publisher, &project) {
             return Ok(Right::Publisher(project));
         }
+        if secret.is_none() {
+            return Err(forbidden(format!(
+                "{NOT_AUTHORIZED}: publishing takes the role publisher in the project \"{project}\"; ask who administers the server"
+            )));
+        }
     }
     if secret.is_some() {
         ask.wrong_secret(Claim::Image(fingerprint.unwrap_or_default())).await?;
     }
-    Err(forbidden())
+    Err(forbidden(NOT_AUTHORIZED.to_owned()))
+}
+
+fn forbidden(sentence: String) -> Failure {
+    Failure::Told(StatusCode::FORBIDDEN, sentence)
 }
 
 /// What the body is.
@@ -131,7 +139,7 @@ fn bad_request(sentence: &str) -> Failure {
 async fn json(ask: &Ask<'_>, right: Right, body: Incoming) -> Result<Response<Body>, Failure> {
     let Right::Publisher(project) = right else {
         // A token is for one upload, not for asking the server to do something.
-        return Err(Failure::Told(StatusCode::FORBIDDEN, NOT_AUTHORIZED.to_owned()));
+        return Err(forbidden(NOT_AUTHORIZED.to_owned()));
     };
     let request: lxd::ImagesPost = body.json().await?;
     let Some(source) = &request.source else {
