@@ -21,10 +21,10 @@ pub mod operation;
 pub mod server;
 pub mod time;
 
-pub use alias::AliasEntry;
+pub use alias::{AliasChange, AliasEntry};
 pub use certificate::Certificate;
 pub use envelope::{Empty, Envelope};
-pub use image::{AliasName, Image, ImagePut};
+pub use image::{AliasName, Image, ImagePatch, ImagePut, ImagesPost, ImagesPostSource, NewAlias};
 pub use operation::{Operation, Status};
 pub use server::{EXTENSIONS, Server, ServerGuest};
 pub use time::WireTime;

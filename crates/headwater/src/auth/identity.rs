@@ -97,6 +97,22 @@ impl Manages {
     }
 }
 
+impl FromStr for Manages {
+    type Err = UnknownManages;
+
+    fn from_str(text: &str) -> Result<Self, UnknownManages> {
+        [Self::Own, Self::All]
+            .into_iter()
+            .find(|manages| manages.as_str() == text)
+            .ok_or_else(|| UnknownManages(text.to_owned()))
+    }
+}
+
+/// A word for what a publisher manages that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} says not which images may be changed; write own or all")]
+pub struct UnknownManages(String);
+
 /// A role in a project.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
@@ -106,6 +122,17 @@ pub struct Grant {
     pub role: Role,
     /// What a publisher may change.
     pub manages: Manages,
+}
+
+/// `team viewer`, `team publisher own`, `team publisher all`, `team admin`.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.project, self.role)?;
+        match self.role {
+            Role::Publisher => write!(f, " {}", self.manages.as_str()),
+            Role::Viewer | Role::Admin => Ok(()),
+        }
+    }
 }
 
 /// Somebody who is known here.

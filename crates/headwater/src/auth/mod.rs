@@ -24,6 +24,6 @@ mod viewer;
 
 pub use access::Access;
 pub use actor::{Actor, ActorKind};
-pub use identity::{Grant, Identity, IdentityId, IdentityKind, Manages, Role};
+pub use identity::{Grant, Identity, IdentityId, IdentityKind, Manages, Role, UnknownManages, UnknownRole};
 pub use token::{Secret, SecretHash, TokenError, random_hex};
 pub use viewer::Viewer;
