@@ -36,6 +36,7 @@ mod rows;
 mod saved_views;
 mod settings;
 mod sight;
+mod succeed;
 mod version;
 
 use std::path::PathBuf;
