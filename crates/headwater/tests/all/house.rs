@@ -17,7 +17,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &["app", "auth", "blobs", "catalog", "documents", "operations"]),
     ("telemetry", &["config"]),
     ("app", &["auth", "blobs", "catalog", "config", "publish"]),
-    ("cli", &["app", "auth", "blobs", "catalog", "config", "documents", "first_run", "http", "publish", "telemetry"]),
+    (
+        "cli",
+        &[
+            "app",
+            "auth",
+            "blobs",
+            "catalog",
+            "config",
+            "documents",
+            "first_run",
+            "http",
+            "operations",
+            "publish",
+            "telemetry",
+        ],
+    ),
 ];
 
 fn repository() -> PathBuf {
