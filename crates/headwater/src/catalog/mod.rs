@@ -54,7 +54,7 @@ pub use error::CatalogError;
 pub use files::{BlobUse, Retired};
 pub use identities::{Credential, IdentityEdit, NewIdentity};
 pub use images::{Found, ImageAlias, ImageEdit, Placement, StoredImage};
-pub use operations::{Join, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
+pub use operations::{Join, MOST_LISTED, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
 pub use projects::Project;
 pub use saved_views::SavedView;
 

@@ -12,6 +12,7 @@
 //! This room knows no SQL, no HTTP and no layout of files on disk.
 
 mod alias;
+mod audit;
 mod bar;
 mod completions;
 mod duration;
@@ -127,7 +128,7 @@ enum Verb {
         #[command(subcommand)]
         verb: alias::Verb,
     },
-    /// List, make and delete projects
+    /// List, make, rename, describe and delete projects
     ///
     /// A project is a namespace with images and aliases of its own. The project `default` exists always.
     Project {
@@ -159,6 +160,7 @@ enum Verb {
         #[command(subcommand)]
         verb: view::Verb,
     },
+    Audit(audit::Args),
     Export(export::Args),
     Gc(gc::Args),
     Verify(verify::Args),
@@ -217,6 +219,7 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Trust { verb } => trust::run(verb, &place, out).await,
         Verb::Token { verb } => token::run(verb, &place, out).await,
         Verb::View { verb } => view::run(verb, &place, out).await,
+        Verb::Audit(args) => audit::run(args, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,
         Verb::Gc(args) => gc::run(args, &place, out).await,
         Verb::Verify(args) => verify::run(args, &place, out).await,

@@ -160,10 +160,7 @@ pub(super) struct GrantRow<'a> {
 }
 
 pub(super) fn grant_rows(grants: &[Grant]) -> Vec<GrantRow<'_>> {
-    grants
-        .iter()
-        .map(|grant| GrantRow { project: &grant.project, role: grant.role, manages: grant.manages })
-        .collect()
+    grants.iter().map(|grant| GrantRow { project: &grant.project, role: grant.role, manages: grant.manages }).collect()
 }
 
 /// The only one that somebody means: by its whole name, else by the beginning of what it is known by. `list` says which command shows them.

@@ -141,11 +141,13 @@ const LONGEST_METHOD: usize = 32;
 /// Keys of a query whose values stay out of logs.
 const SECRET_KEYS: &[&str] = &["secret", "token", "password", "trust_token"];
 
-/// The address as it may be written down: without the values of secret keys, and without what follows `/t/`. At most 1024
+/// The address as it may be written down: without the values of secret keys, and without what follows `/t/` and `/f/`. At most 1024
 /// bytes of it.
 pub fn redacted(path: &str, query: Option<&str>) -> String {
-    let path: Cow<'_, str> = match path.strip_prefix("/t/") {
-        Some(rest) => format!("/t/…{}", rest.find('/').map_or("", |at| &rest[at..])).into(),
+    let cut = |before: &str, rest: &str| format!("{before}…{}", rest.find('/').map_or("", |at| &rest[at..]));
+    let secret = ["/t/", "/f/"].iter().find_map(|before| Some((before, path.strip_prefix(before)?)));
+    let path: Cow<'_, str> = match secret {
+        Some((before, rest)) => cut(before, rest).into(),
         None => path.into(),
     };
     let mut text = path.into_owned();
@@ -181,6 +183,7 @@ mod tests {
             "/1.0/images/a/export?project=p&secret=…&x"
         );
         assert_eq!(redacted("/t/abc/streams/v1/index.json", None), "/t/…/streams/v1/index.json");
+        assert_eq!(redacted("/f/abc/00.squashfs", None), "/f/…/00.squashfs");
         assert_eq!(redacted("/t/abc", Some("Token=1")), "/t/…?Token=…");
         assert_eq!(redacted(&format!("/{}", "é".repeat(5000)), None).len(), 1023 + '…'.len_utf8());
     }

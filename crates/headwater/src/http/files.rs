@@ -16,6 +16,9 @@ use super::route::Dialect;
 use super::{State, failed};
 use crate::blobs::{BlobError, Blobs, OpenBlob};
 
+/// What is told of a file that is not there, or not for the caller.
+pub(super) const NO_SUCH_FILE: &str = "there is no such file here; fetch the list of images again";
+
 /// Answers with the file, or with the same 404 whether it is missing, hidden, or of another format than the address says.
 pub async fn answer(
     state: &State,
@@ -27,7 +30,7 @@ pub async fn answer(
     let file = match state.app.catalog.file(&caller.viewer, &digest).await {
         Ok(Some(file)) if file.format == format => file,
         Ok(_) => {
-            return respond::text(StatusCode::NOT_FOUND, "there is no such file here; fetch the list of images again");
+            return respond::text(StatusCode::NOT_FOUND, NO_SUCH_FILE);
         }
         Err(error) => return failed(Dialect::Text, "a file could not be looked up", &error),
     };

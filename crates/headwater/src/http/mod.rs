@@ -33,14 +33,17 @@ pub mod conditional;
 pub mod connection;
 pub mod file_body;
 pub mod files;
+pub mod guard;
 pub mod incoming;
 pub mod listen;
 pub mod lxd;
 pub mod path;
 pub mod plain;
+mod policy;
 pub mod query;
 pub mod respond;
 pub mod route;
+pub mod seen;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
@@ -60,8 +63,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use self::about::{About, Description};
 use self::body::Body;
 use self::buffers::Pool;
+use self::guard::Guard;
 use self::incoming::Incoming;
-use self::route::{Dialect, Endpoint, Route, Who};
+use self::query::Query;
+use self::route::{Dialect, Endpoint, Route};
+use self::seen::Seen;
 use self::simplestreams::Documents;
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
@@ -87,7 +93,7 @@ impl Default for Settings {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
             uploads: 16,
-            upload_bytes: crate::publish::MAX_IMAGE_BYTES,
+            upload_bytes: 256 << 30,
         }
     }
 }
@@ -100,6 +106,8 @@ pub struct State {
     pool: Arc<Pool>,
     used: Used,
     downloads: Downloads,
+    seen: Seen,
+    guard: Guard,
     operations: Operations,
     uploads: Uploads,
     description: Description,
@@ -120,6 +128,8 @@ impl State {
             used: Used::default(),
             downloads: Downloads::default(),
             description: Description::default(),
+            seen: Seen::default(),
+            guard: Guard::default(),
             draining: AtomicBool::new(false),
             now,
         }
@@ -140,8 +150,9 @@ impl State {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Writes down which images were downloaded since the last time.
+    /// Writes down which images were downloaded, and which identities seen, since the last time.
     pub async fn flush_used(&self) {
+        self.seen.flush(&self.app.catalog, (self.now)()).await;
         self.used.flush(&self.app.catalog, (self.now)()).await;
     }
 
@@ -196,6 +207,11 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>, connection: 
 
 async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection: &Connection) -> Response<Body> {
     let path = request.uri.path();
+    if !connection.is_tls()
+        && let Err(refusal) = plain::check_address(path)
+    {
+        return respond::text(StatusCode::BAD_REQUEST, refusal);
+    }
     let route = match Route::parse(path) {
         Ok(route) => route,
         Err(error) => return told(route::dialect_of(path), error.status(), api_words(&error), &error),
@@ -216,12 +232,19 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
             return response;
         }
     };
-    let caller = match caller::resolve(state, request, connection).await {
+    let caller = match caller::resolve(state, request, connection, route.token()).await {
         Ok(caller) => caller,
         Err(refusal) => return refused(row.dialect, &refusal),
     };
-    if !matches!(who, Who::Guests | Who::Bearer) && !caller.access.is_trusted() {
-        return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED);
+    if row.dialect == Dialect::Api {
+        let query = match Query::parse(request.uri.query()) {
+            Ok(query) => query,
+            Err(error) => return lxd::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        return match policy::check(state, row, who, &caller, &query).await {
+            Ok(()) => lxd::answer(state, request, body, &caller, &query, route).await,
+            Err(response) => response,
+        };
     }
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
@@ -231,7 +254,8 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
             simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
-        route => lxd::answer(state, request, body, &caller, route).await,
+        // Nothing is signed yet.
+        _ => respond::text(StatusCode::NOT_FOUND, files::NO_SUCH_FILE),
     }
 }
 
@@ -253,14 +277,20 @@ fn told(dialect: Dialect, status: StatusCode, api: &str, sentence: &dyn std::fmt
 }
 
 fn refused(dialect: Dialect, refusal: &caller::Refused) -> Response<Body> {
-    match dialect {
-        Dialect::Api => lxd::error(StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED),
-        Dialect::Text => {
-            let mut response = respond::text(StatusCode::UNAUTHORIZED, refusal);
+    use caller::Refused;
+    let mut response = match (refusal, dialect) {
+        (Refused::Catalog(error), _) => return failed(dialect, "credentials could not be looked up", error),
+        (Refused::Unknown, Dialect::Api) => lxd::error(StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED),
+        (refusal, dialect) => told(dialect, refusal.status(), "", refusal),
+    };
+    match (refusal, dialect) {
+        (Refused::Unknown, Dialect::Text) => {
             respond::set(&mut response, header::WWW_AUTHENTICATE, "Basic realm=\"Headwater\", charset=\"UTF-8\"");
-            response
         }
+        (Refused::Busy(_), _) => respond::set(&mut response, header::RETRY_AFTER, guard::RETRY_AFTER.to_string()),
+        _ => {}
     }
+    response
 }
 
 async fn ready(state: &State) -> Response<Body> {

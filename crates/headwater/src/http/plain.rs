@@ -27,6 +27,16 @@ pub enum Refusal {
     Credentials,
 }
 
+/// Whether an address may be asked for in plain at all: those that hold a secret are refused before anything is looked up,
+/// whether they mean something or not.
+pub fn check_address(path: &str) -> Result<(), Refusal> {
+    match path.trim_start_matches('/').split('/').next() {
+        Some("t") => Err(Refusal::Credentials),
+        Some("f") => Err(Refusal::TlsOnly),
+        _ => Ok(()),
+    }
+}
+
 /// Whether this request may be answered in plain.
 pub fn check(row: &Row, request: &Parts) -> Result<(), Refusal> {
     if caller::presents(request) {
