@@ -3,8 +3,10 @@
 mod addresses;
 mod api;
 mod callers;
+mod certificates;
 mod documents;
 mod files;
+mod joining;
 mod kit;
 mod people;
 mod plain;
