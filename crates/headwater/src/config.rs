@@ -91,6 +91,11 @@ pub struct LimitSettings {
     /// Connections at a time; further ones wait.
     #[config(env = "HEADWATER_LIMITS_CONNECTIONS", default = 4096)]
     pub connections: u32,
+    /// Connections at a time that one client may have: one IPv4 address, or the /64
+    /// of an IPv6 address; further ones are closed at once. 0 is no limit. Where a
+    /// proxy passes connections on, all of them are of one client, the proxy.
+    #[config(env = "HEADWATER_LIMITS_CONNECTIONS_PER_CLIENT", default = 2048)]
+    pub connections_per_client: u32,
     /// Seconds that a TLS handshake may take.
     #[config(env = "HEADWATER_LIMITS_HANDSHAKE_SECONDS", default = 10)]
     pub handshake_seconds: u32,
@@ -232,6 +237,7 @@ impl Config {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         Limits {
             connections: usize::try_from(self.limits.connections).unwrap_or(usize::MAX),
+            connections_per_client: usize::try_from(self.limits.connections_per_client).unwrap_or(usize::MAX),
             handshake: seconds(self.limits.handshake_seconds),
             head: seconds(self.limits.idle_seconds),
             stall: seconds(self.limits.stall_seconds),
