@@ -342,6 +342,31 @@ mod tests {
         assert!(found == expected, "{} is out of date; run this test with HEADWATER_UPDATE_DOCS=1", page.display());
     }
 
+    /// Every limit that can be set is explained, with its default, and nothing is explained that is not there.
+    #[test]
+    fn the_page_of_limits_names_every_setting_with_its_default() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/limits.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let template = template();
+        let (_, limits) = template.split_once("[limits]\n").unwrap();
+        let limits = limits.split("\n[").next().unwrap();
+        let settings: Vec<(&str, &str)> =
+            limits.lines().filter_map(|line| line.strip_prefix('#')?.split_once(" = ")).collect();
+        assert!(settings.len() > 5, "{settings:?}");
+        for (name, default) in &settings {
+            let rows: Vec<&str> = page.lines().filter(|line| line.contains(&format!("| `limits.{name}` |"))).collect();
+            assert!(!rows.is_empty(), "limits.{name} is not on the page");
+            for row in rows {
+                let told = row.split('|').nth(2).unwrap().trim();
+                assert!(told.split(' ').any(|word| word == *default), "limits.{name} = {default}, but: {row}");
+            }
+        }
+        for word in page.split('`').filter_map(|word| word.strip_prefix("limits.")) {
+            let name = word.split(' ').next().unwrap();
+            assert!(name == "name" || settings.iter().any(|(known, _)| *known == name), "there is no limits.{name}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_used_is_told() {
         for (text, words) in [
