@@ -41,10 +41,16 @@ pub struct Config {
     /// several are separated by commas.
     #[config(env = "HEADWATER_LISTEN", parse_env = confique::env::parse::list_by_comma, default = ["[::]:8443"])]
     pub listen: Vec<SocketAddr>,
-    /// The name that the certificate of the first run is made for, and that the first
-    /// run prints in commands. Without it: the name of the host.
+    /// What the server calls itself: the certificate of the first run is made for this
+    /// name, and the first run prints it in commands. LXD and Incus take two servers of
+    /// one name for the same server, so give each its own. Without it: the name of the host.
     #[config(env = "HEADWATER_SERVER_NAME")]
     pub server_name: Option<String>,
+    /// Where others reach the server, as host:port, best first: for servers that are told
+    /// to fetch images here, and in tokens to join. Without it: the name of the server and
+    /// the addresses that it listens on. In the environment, separated by commas.
+    #[config(env = "HEADWATER_ADDRESSES", parse_env = confique::env::parse::list_by_comma)]
+    pub addresses: Option<Vec<String>>,
     /// The architectures that an alias such as debian/12 means for clients that do not
     /// say their own, best first. Without it: that of this machine.
     #[config(env = "HEADWATER_ARCHITECTURES", parse_env = confique::env::parse::list_by_comma)]
@@ -53,6 +59,9 @@ pub struct Config {
     /// lists for an hour and more.
     #[config(env = "HEADWATER_GRACE_HOURS", default = 24)]
     pub grace_hours: u32,
+    /// How many days it is kept who did what (`headwater audit`); 0 is for ever.
+    #[config(env = "HEADWATER_AUDIT_DAYS", default = 365)]
+    pub audit_days: u32,
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
@@ -168,6 +177,9 @@ pub enum ConfigError {
     /// Nothing to listen on.
     #[error("listen names no address; give at least one, for example \"[::]:8443\"")]
     NoAddress,
+    /// Not `host:port`.
+    #[error("addresses: {0:?} is no host with a port; write it as images.example.com:8443 or [2001:db8::7]:8443")]
+    NotAnAddress(String),
     /// A limit of zero.
     #[error("{0} is 0, with which nothing would be served; give at least 1")]
     Zero(&'static str),
@@ -213,6 +225,11 @@ impl Config {
                 return Err(ConfigError::Zero(name));
             }
         }
+        for address in self.addresses.iter().flatten() {
+            if !is_host_and_port(address) {
+                return Err(ConfigError::NotAnAddress(address.clone()));
+            }
+        }
         self.architectures().map(|_| ())
     }
 
@@ -246,6 +263,18 @@ impl Config {
             ..Limits::default()
         }
     }
+}
+
+/// `images.example:8443`, `192.0.2.7:8443`, `[2001:db8::7]:8443`.
+fn is_host_and_port(text: &str) -> bool {
+    let named = || {
+        text.parse::<http::uri::Authority>().is_ok_and(|authority| {
+            !authority.host().is_empty()
+                && !text.contains(['@', '['])
+                && authority.port_u16().is_some_and(|port| port > 0)
+        })
+    };
+    text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0) || named()
 }
 
 /// The commented configuration file with all the defaults.
@@ -321,7 +350,7 @@ mod tests {
     fn everything_has_a_default_and_the_template_says_it() {
         let config = read(&template()).unwrap();
         assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
-        assert_eq!(config.limits().connections, 4096);
+        assert_eq!((config.limits().connections, config.audit_days), (4096, 365));
         assert!(!config.architectures().unwrap().is_empty());
         assert_eq!(config.certificate(Path::new("/d")).0.key, Path::new("/d/tls/server.key"));
     }
@@ -374,6 +403,8 @@ mod tests {
             ("[tls]\nallow_1_3 = true", "unknown field `allow_1_3`"),
             ("listen = [\"8443\"]", "line 1, column 11: this is no address with a port"),
             ("listen = []", "listen names no address"),
+            ("addresses = [\"images.example\"]", "addresses: \"images.example\" is no host with a port"),
+            ("addresses = [\"https://images.example:8443\"]", "is no host with a port"),
             ("[tls]\ncertificate = \"a\"", "belong together"),
             ("architectures = [\"vax\"]", "architectures: \"vax\" is no architecture"),
             ("[limits]\nconnections = 0", "limits.connections is 0"),

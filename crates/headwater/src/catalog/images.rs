@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::Image;
@@ -6,6 +6,7 @@ use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::product::{Line, version_name};
 use headwater_formats::timestamp::Timestamp;
 
+use super::audit::{Action, record};
 use super::engine::{Tx, Value, values};
 use super::place::{place, tidy};
 use super::rows::{self, ImageRow, to_json};
@@ -167,6 +168,10 @@ impl Catalog {
         for (product, version) in before.place.iter().chain(to.iter().filter(|_| moved)) {
             tidy(&mut tx, *product, version).await?;
         }
+        let detail = changes(&before.image, &image);
+        let detail: Vec<(&str, &str)> = detail.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let subject = fingerprint.to_string();
+        record(&mut tx, &self.actor, Action::ImageUpdated, Some(project), &subject, &detail, now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
@@ -199,6 +204,22 @@ impl ImageEdit {
         image.properties = edit.properties.unwrap_or_else(|| std::mem::take(&mut image.properties));
         image.profiles = edit.profiles.unwrap_or_else(|| std::mem::take(&mut image.profiles));
     }
+}
+
+/// What an edit changed, for the audit: new values, and of properties the keys, because their values can be long.
+fn changes(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
+    let keys = before.properties.keys().chain(after.properties.keys()).collect::<BTreeSet<_>>();
+    let keys = keys.into_iter().filter(|key| before.properties.get(*key) != after.properties.get(*key));
+    let keys: Vec<&str> = keys.map(String::as_str).collect();
+    let never = || "never".to_owned();
+    let changes = [
+        (before.public != after.public, "public", after.public.to_string()),
+        (!keys.is_empty(), "properties", keys.join(", ")),
+        (before.expires_at != after.expires_at, "expires_at", after.expires_at.map_or_else(never, Timestamp::rfc3339)),
+        (before.auto_update != after.auto_update, "auto_update", after.auto_update.to_string()),
+        (before.profiles != after.profiles, "profiles", after.profiles.join(", ")),
+    ];
+    changes.into_iter().filter(|(changed, ..)| *changed).map(|(_, key, value)| (key, value)).collect()
 }
 
 /// An image of a project, whoever may see it.

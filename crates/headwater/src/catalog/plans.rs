@@ -5,11 +5,15 @@ use std::sync::Mutex;
 
 use headwater_formats::digest::{Digest, Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
+use headwater_formats::lxd::Status;
 use headwater_formats::names::{AliasName, ProjectName, ViewName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Location, NewIdentity, NewImage, Wanted};
+use super::{
+    AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass,
+    Purpose, StoredOperation, Wanted,
+};
 use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
 
 static SEEN: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
@@ -21,9 +25,17 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
     SEEN.lock().unwrap().insert(sql.to_owned(), steps);
 }
 
-/// Statements whose answer is the whole table: there are few projects, identities and views, and one look at the schema per start.
-const WALKS: &[&str] =
-    &["FROM projects p", "sqlite_master", "schema_migrations", "ORDER BY n.kind, n.name", "ORDER BY v.name"];
+/// Statements whose answer is the whole table, or nearly so: there are few projects, identities, views and servers, a list of
+/// operations is what goes on and the last hour by the index of their time, and one look at the schema per start.
+const WALKS: &[&str] = &[
+    "FROM projects p",
+    "FROM servers",
+    "may_cancel, error, server, identity, purpose, expires_at FROM operations WHERE status ",
+    "sqlite_master",
+    "schema_migrations",
+    "ORDER BY n.kind, n.name",
+    "ORDER BY v.name",
+];
 
 fn image(number: u8, public: bool) -> Image {
     let file = |part: u8, format| ImageFile {
@@ -51,6 +63,49 @@ fn image(number: u8, public: bool) -> Image {
         profiles: Vec::new(),
         update_source: None,
     }
+}
+
+async fn operations(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
+    let fingerprint = Fingerprint::from_bytes([2; 32]);
+    let hash = SecretHash::of("secret");
+    let join = Join { name: "a".into(), description: String::new(), administrator: true, grants: Vec::new() };
+    for (id, purpose) in [("1", None), ("2", Some(Purpose::Download { fingerprint })), ("3", Some(Purpose::Join(join)))]
+    {
+        let mut operation = StoredOperation {
+            id: id.into(),
+            change: 0,
+            class: if purpose.is_none() { OperationClass::Task } else { OperationClass::Token },
+            description: String::new(),
+            project: project.clone(),
+            created_at: now,
+            updated_at: now,
+            status: Status::Running,
+            resources: BTreeMap::new(),
+            metadata: serde_json::Map::new(),
+            may_cancel: true,
+            error: String::new(),
+            server: "a".into(),
+            identity: String::new(),
+            purpose,
+            expires_at: None,
+        };
+        catalog.add_operation(&operation, Some(&SecretHash::of(id))).await.unwrap();
+        operation.error = "why".into();
+        catalog.update_operation(&operation).await.unwrap();
+    }
+    catalog.operation("1").await.unwrap();
+    catalog.is_operation_secret("1", &hash).await.unwrap();
+    catalog.operations(None).await.unwrap();
+    catalog.operations(Some(project)).await.unwrap();
+    catalog.operations_changed(1, 10).await.unwrap();
+    catalog.last_operation_change().await.unwrap();
+    assert!(catalog.use_download_secret(project, &fingerprint, &SecretHash::of("2"), now).await.unwrap());
+    assert!(catalog.take_join_token(&SecretHash::of("3"), now).await.unwrap().is_some());
+    catalog.push_secret(project, &fingerprint, &hash, now).await.unwrap();
+    catalog.end_push_token(&hash, now).await.unwrap();
+    let later = now.plus_seconds(1);
+    catalog.server_seen("b", later, later).await.unwrap();
+    assert_eq!(catalog.forget_operations(later.plus_seconds(1), later).await.unwrap(), 3);
 }
 
 #[tokio::test]
@@ -101,6 +156,7 @@ async fn no_statement_walks_through_a_table() {
     catalog.set_setting("key", "value").await.unwrap();
     catalog.setting("key").await.unwrap();
     catalog.revision().await.unwrap();
+    operations(&catalog, &project, now).await;
     catalog.close().await;
 
     let seen = SEEN.lock().unwrap();

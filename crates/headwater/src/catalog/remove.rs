@@ -2,6 +2,7 @@ use headwater_formats::digest::Fingerprint;
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
+use super::audit::{Action, record};
 use super::engine::values;
 use super::images::find;
 use super::place::tidy;
@@ -24,8 +25,12 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.engine.write().await?;
-        let project = project_id(&mut tx, project).await?;
+        let name = project;
+        let project = project_id(&mut tx, name).await?;
         let row = find(&mut tx, project, fingerprint).await?;
+        let sql = "SELECT name FROM aliases WHERE image_id = $1 ORDER BY name";
+        let aliases: Vec<String> =
+            tx.rows(sql, values![row.id]).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
         tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
         let audience = if row.image.public { GUESTS } else { project };
         for (_, file) in row.image.files.iter() {
@@ -47,6 +52,14 @@ impl Catalog {
         if let Some((product, version)) = &row.place {
             tidy(&mut tx, *product, version).await?;
         }
+        let detail = [
+            ("aliases", aliases.join(", ")),
+            ("filename", row.image.filename),
+            ("public", row.image.public.to_string()),
+        ];
+        let detail: Vec<(&str, &str)> = detail.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let subject = fingerprint.to_string();
+        record(&mut tx, &self.actor, Action::ImageDeleted, Some(name), &subject, &detail, now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }

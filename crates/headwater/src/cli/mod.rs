@@ -12,6 +12,7 @@
 //! This room knows no SQL, no HTTP and no layout of files on disk.
 
 mod alias;
+mod audit;
 mod bar;
 mod completions;
 mod duration;
@@ -122,13 +123,14 @@ enum Verb {
         #[command(subcommand)]
         verb: alias::Verb,
     },
-    /// List, make and delete projects
+    /// List, make, rename, describe and delete projects
     ///
     /// A project is a namespace with images and aliases of its own. The project `default` exists always.
     Project {
         #[command(subcommand)]
         verb: project::Verb,
     },
+    Audit(audit::Args),
     Export(export::Args),
     Gc(gc::Args),
     Verify(verify::Args),
@@ -184,6 +186,7 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Image { verb } => image::run(verb, &place, out).await,
         Verb::Alias { verb } => alias::run(verb, &place, out).await,
         Verb::Project { verb } => project::run(verb, &place, out).await,
+        Verb::Audit(args) => audit::run(args, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,
         Verb::Gc(args) => gc::run(args, &place, out).await,
         Verb::Verify(args) => verify::run(args, &place, out).await,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, OpenError};
 use crate::config::{self, Config, ConfigError};
 use crate::first_run::{self, Greeting};
+use crate::http::about::{self, Description};
 use crate::http::accept;
 use crate::http::listen::{self, ListenError};
 use crate::http::tls::{Tls, TlsError};
@@ -26,6 +27,8 @@ use crate::telemetry::{self, LogError, Logs};
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
 /// How often it is written down which images were downloaded.
 const USED_EVERY: Duration = Duration::from_secs(60);
+/// How often the audit is told who downloaded private images.
+const DOWNLOADS_EVERY: Duration = Duration::from_secs(5);
 /// How often the files of deleted images are removed whose grace is over, and what crashed publishers left; first at
 /// the start.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -36,7 +39,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// HTTP too. The first run makes a certificate and an empty catalog, and prints what to type next. It needs no
 /// configuration.
 ///
-/// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does.
+/// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does, and forgets the
+/// lines of the audit that are too old.
 ///
 /// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
 #[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
@@ -136,8 +140,14 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         upload_bytes: u64::from(config.config.limits.upload_gib) << 30,
     };
     let catalog = app.catalog.clone();
-    let sweeping = tokio::spawn(sweep(app.publisher.clone(), config.config.grace_hours.saturating_mul(3600), now));
-    let state = Arc::new(State::new(app, settings, now));
+    let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };
+    let sweeping = tokio::spawn(sweep(app.publisher.clone(), keep, now));
+    let description = Description {
+        name: server_name(&host, &tls),
+        addresses: config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &addresses)),
+        tls: Some(Arc::clone(&tls)),
+    };
+    let state = Arc::new(State::new(app, settings, now).describing(description));
     let ending = CancellationToken::new();
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
@@ -159,6 +169,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     background.abort();
     sweeping.abort();
     state.flush_used().await;
+    state.flush_downloads().await;
     catalog.close().await;
     tracing::info!("ended");
     Ok(served?)
@@ -194,6 +205,7 @@ async fn background(
     let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     let mut certificate = tokio::time::interval(CERTIFICATE_EVERY);
     let mut used = tokio::time::interval(USED_EVERY);
+    let mut downloads = tokio::time::interval(DOWNLOADS_EVERY);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -204,6 +216,7 @@ async fn background(
                 let _ = tokio::task::spawn_blocking(move || tls.reload_if_changed()).await;
             }
             _ = used.tick() => state.flush_used().await,
+            _ = downloads.tick() => state.flush_downloads().await,
         }
     }
     tracing::info!("ending when running requests are done; a second signal ends at once");
@@ -216,12 +229,21 @@ async fn background(
     std::process::exit(1);
 }
 
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    /// Files of deleted images.
+    grace_hours: u32,
+    /// Lines of the audit; 0 is for ever.
+    audit_days: u32,
+}
+
 /// Removes what nobody needs, for ever. One that is cut short by the end of the server is finished by the next.
-async fn sweep(publisher: Publisher, grace_seconds: u32, now: fn() -> Timestamp) {
+async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
     let mut every = tokio::time::interval(SWEEP_EVERY);
     loop {
         every.tick().await;
-        match publisher.sweep(now(), grace_seconds, &mut |_| ()).await {
+        match publisher.sweep(now(), keep.grace_hours.saturating_mul(3600), &mut |_| ()).await {
             Ok(totals) if totals == SweepTotals::default() => {}
             Ok(totals) => tracing::info!(
                 deleted = totals.retired,
@@ -232,6 +254,16 @@ async fn sweep(publisher: Publisher, grace_seconds: u32, now: fn() -> Timestamp)
             ),
             Err(error) => {
                 tracing::warn!(%error, "files that nobody needs could not be removed; the next try is in an hour")
+            }
+        }
+        if keep.audit_days > 0 {
+            let before = now().plus_seconds(-i64::from(keep.audit_days) * 24 * 3600);
+            match publisher.catalog.trim_audit(before).await {
+                Ok(0) => {}
+                Ok(lines) => tracing::info!(lines, "old lines of the audit were removed"),
+                Err(error) => {
+                    tracing::warn!(%error, "old lines of the audit could not be removed; the next try is in an hour")
+                }
             }
         }
     }
@@ -282,6 +314,14 @@ fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() || name == "(none)" { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// What the server calls itself. Clients take two servers of one name for the same one, and `localhost` is the name of many.
+fn server_name(host: &str, tls: &Tls) -> String {
+    match host {
+        "localhost" => format!("headwater-{}", tls.fingerprint().get(..12).unwrap_or_default()),
+        name => name.to_owned(),
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -23,6 +23,7 @@
 //!
 //! This room knows nothing of SQL, of where blobs lie, or of how images are published.
 
+pub mod about;
 pub mod accept;
 pub mod access;
 pub mod body;
@@ -60,6 +61,7 @@ use headwater_formats::timestamp::Timestamp;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 
+use self::about::{About, Description};
 use self::body::Body;
 use self::buffers::Pool;
 use self::guard::Guard;
@@ -69,7 +71,7 @@ use self::route::{Dialect, Endpoint, Route};
 use self::seen::Seen;
 use self::simplestreams::Documents;
 use self::uploads::Uploads;
-use self::used::Used;
+use self::used::{Downloads, Used};
 use crate::app::App;
 use crate::operations::Operations;
 
@@ -104,10 +106,12 @@ pub struct State {
     documents: Documents,
     pool: Arc<Pool>,
     used: Used,
+    downloads: Downloads,
     seen: Seen,
     guard: Guard,
     operations: Operations,
     uploads: Uploads,
+    description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
 }
@@ -123,11 +127,23 @@ impl State {
             settings,
             pool: Arc::default(),
             used: Used::default(),
+            downloads: Downloads::default(),
+            description: Description::default(),
             seen: Seen::default(),
             guard: Guard::default(),
             draining: AtomicBool::new(false),
             now,
         }
+    }
+
+    /// With what the server says of itself.
+    pub fn describing(self, description: Description) -> Self {
+        Self { description, ..self }
+    }
+
+    /// What the server says of itself, with the certificate that is in use now.
+    pub fn about(&self) -> About {
+        self.description.now()
     }
 
     /// From now on `/readyz` says that no new requests are wanted.
@@ -139,6 +155,11 @@ impl State {
     pub async fn flush_used(&self) {
         self.seen.flush(&self.app.catalog, (self.now)()).await;
         self.used.flush(&self.app.catalog, (self.now)()).await;
+    }
+
+    /// Writes down who downloaded private images since the last time.
+    pub async fn flush_downloads(&self) {
+        self.downloads.flush(&self.app.catalog).await;
     }
 }
 

@@ -16,7 +16,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
+use headwater_formats::lxd::certificate;
 use headwater_formats::timestamp::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -290,6 +291,13 @@ impl Tls {
     /// SHA-256 of the certificate, as clients show it when they ask whether to trust it.
     pub fn fingerprint(&self) -> String {
         self.current.get().cert.first().map(|leaf| HEXLOWER.encode(&Sha256::digest(leaf))).unwrap_or_default()
+    }
+
+    /// The certificate in PEM.
+    pub fn pem(&self) -> String {
+        let current = self.current.get();
+        let Some(leaf) = current.cert.first() else { return String::new() };
+        certificate::pem(&BASE64.encode(leaf))
     }
 
     /// Shakes hands on a connection.

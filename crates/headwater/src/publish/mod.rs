@@ -44,7 +44,7 @@ use std::sync::Arc;
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
-use crate::auth::Viewer;
+use crate::auth::{Actor, Viewer};
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, CatalogError, Committed, NewImage, StoredImage};
 use crate::fail_point;
@@ -130,6 +130,11 @@ impl Publisher {
     /// Writes to this catalog and these blobs.
     pub fn new(catalog: Catalog, blobs: Blobs) -> Self {
         Self { catalog, blobs, max_image_bytes: MAX_IMAGE_BYTES }
+    }
+
+    /// The same publisher for changes on behalf of this actor: see [`Catalog::acting`].
+    pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
+        Self { catalog: self.catalog.acting(actor), ..self.clone() }
     }
 
     /// With another limit for the bytes of one image, all its files together.

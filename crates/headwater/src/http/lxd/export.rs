@@ -32,6 +32,9 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
         ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await?,
     };
     state.used.note(&project, image.fingerprint);
+    if !image.public {
+        state.downloads.note(&caller.actor, Some(&project), image.fingerprint, ask.now());
+    }
     Ok(response)
 }
 

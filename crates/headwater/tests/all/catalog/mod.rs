@@ -7,6 +7,7 @@ mod files;
 mod identities;
 mod model;
 mod opening;
+mod operations;
 mod reading;
 mod removing;
 
