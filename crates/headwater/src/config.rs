@@ -62,9 +62,20 @@ pub struct Config {
     /// How many days it is kept who did what (`headwater audit`); 0 is for ever.
     #[config(env = "HEADWATER_AUDIT_DAYS", default = 365)]
     pub audit_days: u32,
+    /// Whether publishers may have this server fetch images from other servers, and push
+    /// images to them. It then connects to whatever https address a publisher names.
+    #[config(env = "HEADWATER_CONNECT", default = true)]
+    pub connect: bool,
+    /// How often, in hours, images that follow their source are looked for there; 0 is
+    /// never.
+    #[config(env = "HEADWATER_AUTO_UPDATE_HOURS", default = 6)]
+    pub auto_update_hours: u32,
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
+    /// Private images.
+    #[config(nested)]
+    pub private: Private,
     /// What clients may cost.
     #[config(nested)]
     pub limits: LimitSettings,
@@ -91,6 +102,18 @@ pub struct Tls {
     /// Also speak TLS 1.2. LXD and Incus never need it.
     #[config(env = "HEADWATER_TLS_ALLOW_1_2", default = false)]
     pub allow_1_2: bool,
+}
+
+/// Private images.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Private {
+    /// Files of streams with a token in their address can be had only from the network
+    /// (the IPv4 address, or the first half of the IPv6 address) to which the list was
+    /// sent. Without it, who overhears an address can use it from anywhere for a day:
+    /// only for clients whose address changes between two requests.
+    #[config(env = "HEADWATER_PRIVATE_BIND_ADDRESSES", default = true)]
+    pub bind_addresses: bool,
 }
 
 /// What clients may cost.
