@@ -44,6 +44,7 @@ pub mod query;
 pub mod respond;
 pub mod route;
 pub mod seen;
+mod signing;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Whether signed addresses of files are good only from the network to which the list was sent.
+    pub bind_addresses: bool,
     /// How many images may be uploaded at a time.
     pub uploads: usize,
     /// Most bytes of one upload.
@@ -92,6 +95,7 @@ impl Default for Settings {
         Self {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
+            bind_addresses: true,
             uploads: 16,
             upload_bytes: 256 << 30,
         }
@@ -249,12 +253,17 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
-        Route::Index(scope) => simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Index).await,
+        Route::Index(scope) => {
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Index).await
+        }
         Route::Products(scope) => {
-            simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
-        // Nothing is signed yet.
+        Route::SignedFile { grant, digest, format } => {
+            files::signed(state, request, connection, &grant, digest, format).await
+        }
+        // The rest was answered in the other dialect.
         _ => respond::text(StatusCode::NOT_FOUND, files::NO_SUCH_FILE),
     }
 }
