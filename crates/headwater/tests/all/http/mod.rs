@@ -9,4 +9,5 @@ mod kit;
 mod people;
 mod plain;
 mod program;
+mod slow;
 mod sockets;
