@@ -73,6 +73,9 @@ pub struct Config {
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
+    /// Private images.
+    #[config(nested)]
+    pub private: Private,
     /// What clients may cost.
     #[config(nested)]
     pub limits: LimitSettings,
@@ -99,6 +102,18 @@ pub struct Tls {
     /// Also speak TLS 1.2. LXD and Incus never need it.
     #[config(env = "HEADWATER_TLS_ALLOW_1_2", default = false)]
     pub allow_1_2: bool,
+}
+
+/// Private images.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Private {
+    /// Files of streams with a token in their address can be had only from the network
+    /// (the IPv4 address, or the first half of the IPv6 address) to which the list was
+    /// sent. Without it, who overhears an address can use it from anywhere for a day:
+    /// only for clients whose address changes between two requests.
+    #[config(env = "HEADWATER_PRIVATE_BIND_ADDRESSES", default = true)]
+    pub bind_addresses: bool,
 }
 
 /// What clients may cost.

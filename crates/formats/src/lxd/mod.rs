@@ -17,14 +17,16 @@ pub mod envelope;
 pub mod etag;
 pub mod export;
 pub mod image;
+pub mod join_token;
 pub mod operation;
 pub mod server;
 pub mod time;
 
 pub use alias::{AliasChange, AliasEntry};
-pub use certificate::Certificate;
+pub use certificate::{Certificate, CertificatePut, CertificatesPost};
 pub use envelope::{Empty, Envelope};
 pub use image::{AliasName, Image, ImagePatch, ImagePut, ImagesPost, ImagesPostSource, NewAlias};
+pub use join_token::{JoinToken, NoJoinToken};
 pub use operation::{Operation, Status};
 pub use server::{EXTENSIONS, Server, ServerGuest};
 pub use time::WireTime;

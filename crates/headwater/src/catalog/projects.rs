@@ -165,7 +165,8 @@ impl Catalog {
         found.iter().map(|row| rows::parse("a fingerprint", &row.text(0)?)).collect()
     }
 
-    /// Removes a project without images, aliases and saved views; `default` stays. What was granted in it goes with it. Files of images that were deleted from it are no
+    /// Removes a project without images, aliases and saved views; `default` stays. What was granted in it goes with it. Files of
+    /// images that were deleted from it are no
     /// longer served to those who could see it by a grant.
     ///
     /// # Errors

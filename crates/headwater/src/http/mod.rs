@@ -44,6 +44,7 @@ pub mod query;
 pub mod respond;
 pub mod route;
 pub mod seen;
+mod signing;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Whether signed addresses of files are good only from the network to which the list was sent.
+    pub bind_addresses: bool,
     /// Whether publishers may have this server connect to other servers, to fetch images and to push them.
     pub connect: bool,
     /// How long other servers are waited for, and how much they may say.
@@ -98,6 +101,7 @@ impl Default for Settings {
         Self {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
+            bind_addresses: true,
             connect: true,
             client: Limits::default(),
             uploads: 16,
@@ -267,12 +271,17 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
-        Route::Index(scope) => simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Index).await,
+        Route::Index(scope) => {
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Index).await
+        }
         Route::Products(scope) => {
-            simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
-        // Nothing is signed yet.
+        Route::SignedFile { grant, digest, format } => {
+            files::signed(state, request, connection, &grant, digest, format).await
+        }
+        // The rest was answered in the other dialect.
         _ => respond::text(StatusCode::NOT_FOUND, files::NO_SUCH_FILE),
     }
 }

@@ -23,6 +23,7 @@
 //! progress is told by the server that runs it alone. A task whose server dies is ended as failed by the others, or at
 //! the next start. This room knows nothing of HTTP, or of what a task does.
 
+mod join;
 mod keep;
 mod news;
 mod task;
@@ -49,6 +50,8 @@ use crate::catalog::{AuditEntry, Catalog, CatalogError, OperationClass, Purpose,
 
 /// How often it is looked at whether an operation has ended that runs elsewhere.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub use join::{Invitation, JOIN_SECONDS};
 
 /// What is about to run.
 #[derive(Debug, Clone, PartialEq, Eq)]

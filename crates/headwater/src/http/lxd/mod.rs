@@ -13,6 +13,7 @@ mod export;
 mod foreign;
 mod image_changes;
 mod images;
+mod joining;
 mod list;
 mod multipart;
 mod operations;
