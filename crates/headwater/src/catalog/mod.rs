@@ -47,7 +47,7 @@ use headwater_formats::timestamp::Timestamp;
 use crate::auth::Actor;
 use engine::{Engine, Tx, values};
 
-pub use aliases::{Alias, AliasTarget, Resolved, Wanted};
+pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
 pub use commit::{Committed, NewImage};
 pub use error::CatalogError;

@@ -9,4 +9,5 @@ pub(crate) mod kit;
 pub(crate) mod people;
 mod plain;
 mod program;
+mod slow;
 mod sockets;
