@@ -150,8 +150,9 @@ impl Fetcher {
         let offer = course.unless_cancelled(self.client.find(&fetch.origin)).await?;
         let publisher = self.publisher.acting(Arc::clone(&course.actor));
         let stored = existing(&publisher.catalog, &fetch.project, &offer).await?;
+        let new_aliases = new_aliases(&publisher.catalog, &fetch, &offer).await?;
         if let Some(stored) = stored {
-            relist(&publisher.catalog, &fetch, &offer, &stored, course).await?;
+            relist(&publisher.catalog, &fetch, &offer, &stored, new_aliases, course).await?;
             let image = existing(&publisher.catalog, &fetch.project, &offer).await?.unwrap_or(stored);
             return Ok(Fetched { image, already: true });
         }
@@ -273,12 +274,30 @@ async fn existing(
     }
 }
 
+/// The aliases that are still to be made. One that leads elsewhere is told before any bytes move.
+async fn new_aliases<'a>(
+    catalog: &Catalog,
+    fetch: &'a Fetch,
+    offer: &Offer,
+) -> Result<Vec<&'a ImageAlias>, CatalogError> {
+    let mut new = Vec::new();
+    for alias in &fetch.aliases {
+        match catalog.hand_made_alias(&fetch.project, &alias.name).await? {
+            None => new.push(alias),
+            Some(there) if there.target == AliasTarget::Image(offer.fingerprint) => {}
+            Some(_) => return Err(CatalogError::AliasExists(alias.name.clone())),
+        }
+    }
+    Ok(new)
+}
+
 /// Lists an image that was there as it was asked for.
 async fn relist(
     catalog: &Catalog,
     fetch: &Fetch,
     offer: &Offer,
     stored: &StoredImage,
+    new_aliases: Vec<&ImageAlias>,
     course: &Course,
 ) -> Result<(), FetchError> {
     let now = (course.now)();
@@ -297,8 +316,7 @@ async fn relist(
         };
         catalog.edit_image(&fetch.project, fingerprint, &edit, now).await?;
     }
-    let leads = |name: &AliasName| stored.aliases.iter().any(|alias| alias.name == *name);
-    for alias in fetch.aliases.iter().filter(|alias| !leads(&alias.name)) {
+    for alias in new_aliases {
         let target = AliasTarget::Image(*fingerprint);
         catalog.create_alias(&fetch.project, &alias.name, &alias.description, &target, now).await?;
     }
