@@ -9,7 +9,7 @@ use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{AliasTarget, Catalog, ImageEdit, Location, NewImage, Wanted};
+use super::{AliasTarget, AuditQuery, Catalog, ImageEdit, Location, NewImage, Wanted};
 use crate::auth::Viewer;
 
 static SEEN: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
@@ -88,7 +88,26 @@ async fn no_statement_walks_through_a_table() {
     catalog.mark_used(&[(project.clone(), fingerprint)], now).await.unwrap();
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
-    catalog.delete_project(&other, now).await.unwrap();
+    catalog.edit_project(&other, "ours", now).await.unwrap();
+    let renamed = ProjectName::new("renamed").unwrap();
+    catalog.rename_project(&other, &renamed, now).await.unwrap();
+    catalog.fingerprints(&Viewer::guest(), &project, 10).await.unwrap();
+    catalog.delete_project(&renamed, now).await.unwrap();
+    let text = || Some("text".to_owned());
+    let narrow = AuditQuery {
+        after: Some(1),
+        since: Some(now),
+        until: Some(now),
+        project: Some(project.clone()),
+        subject: text(),
+        actor: text(),
+    };
+    for query in [AuditQuery::default(), narrow] {
+        catalog.audit(&query, 10).await.unwrap();
+        catalog.audit_end(&query, 10).await.unwrap();
+    }
+    catalog.last_audit().await.unwrap();
+    catalog.trim_audit(now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
     let before = now.plus_seconds(1);
