@@ -65,6 +65,9 @@ pub struct Config {
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
+    /// Private images.
+    #[config(nested)]
+    pub private: Private,
     /// What clients may cost.
     #[config(nested)]
     pub limits: LimitSettings,
@@ -93,6 +96,18 @@ pub struct Tls {
     pub allow_1_2: bool,
 }
 
+/// Private images.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Private {
+    /// Files of streams with a token in their address can be had only from the network
+    /// (the IPv4 address, or the first half of the IPv6 address) to which the list was
+    /// sent. Without it, who overhears an address can use it from anywhere for a day:
+    /// only for clients whose address changes between two requests.
+    #[config(env = "HEADWATER_PRIVATE_BIND_ADDRESSES", default = true)]
+    pub bind_addresses: bool,
+}
+
 /// What clients may cost.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -107,9 +122,19 @@ pub struct LimitSettings {
     /// open without one.
     #[config(env = "HEADWATER_LIMITS_IDLE_SECONDS", default = 30)]
     pub idle_seconds: u32,
-    /// Seconds that a client may take nothing of a download before it is given up.
+    /// Seconds that a client may take nothing of a download, or send nothing of an
+    /// upload, before it is given up.
     #[config(env = "HEADWATER_LIMITS_STALL_SECONDS", default = 60)]
     pub stall_seconds: u32,
+    /// Images that may be uploaded at a time; further ones wait, a minute at most.
+    #[config(env = "HEADWATER_LIMITS_UPLOADS", default = 16)]
+    pub uploads: u32,
+    /// GiB that one upload may have.
+    #[config(env = "HEADWATER_LIMITS_UPLOAD_GIB", default = 256)]
+    pub upload_gib: u32,
+    /// Bytes a second that an upload has to come with; looked at once a minute.
+    #[config(env = "HEADWATER_LIMITS_UPLOAD_RATE", default = 1024)]
+    pub upload_rate: u32,
     /// Seconds that running downloads may take when the server is told to end.
     #[config(env = "HEADWATER_LIMITS_DRAIN_SECONDS", default = 30)]
     pub drain_seconds: u32,
@@ -196,12 +221,15 @@ impl Config {
         if self.listen.is_empty() {
             return Err(ConfigError::NoAddress);
         }
-        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, .. } = self.limits;
+        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, uploads, upload_gib, .. } =
+            self.limits;
         for (value, name) in [
             (connections, "limits.connections"),
             (handshake_seconds, "limits.handshake_seconds"),
             (idle_seconds, "limits.idle_seconds"),
             (stall_seconds, "limits.stall_seconds"),
+            (uploads, "limits.uploads"),
+            (upload_gib, "limits.upload_gib"),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
@@ -239,6 +267,7 @@ impl Config {
             handshake: seconds(self.limits.handshake_seconds),
             head: seconds(self.limits.idle_seconds),
             stall: seconds(self.limits.stall_seconds),
+            rate: u64::from(self.limits.upload_rate),
             drain: seconds(self.limits.drain_seconds),
             ..Limits::default()
         }

@@ -12,7 +12,7 @@ use super::place::{place, tidy};
 use super::rows::{self, ImageRow, to_json};
 use super::sight::{project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, names};
-use crate::auth::Viewer;
+use crate::auth::{IdentityId, Viewer};
 
 /// An image as the catalog holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct StoredImage {
     pub aliases: Vec<ImageAlias>,
     /// Its product and version; `None` when it has no `os` or `release`.
     pub placement: Option<Placement>,
+    /// Who may manage it as its publisher; `None` when that is not known (any more).
+    pub published_by: Option<IdentityId>,
 }
 
 /// A name that leads to an image.
@@ -35,6 +37,13 @@ pub struct ImageAlias {
     pub name: AliasName,
     /// Free text, often empty.
     pub description: String,
+}
+
+impl From<AliasName> for ImageAlias {
+    /// Without description.
+    fn from(name: AliasName) -> Self {
+        Self { name, description: String::new() }
+    }
 }
 
 /// Where an image stands in the streams.

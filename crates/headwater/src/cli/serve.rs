@@ -136,6 +136,9 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let settings = Settings {
         architectures: config.config.architectures()?,
         document_cache: u64::from(config.config.cache.documents_mib) * 1024 * 1024,
+        bind_addresses: config.config.private.bind_addresses,
+        uploads: usize::try_from(config.config.limits.uploads).unwrap_or(usize::MAX),
+        upload_bytes: u64::from(config.config.limits.upload_gib) << 30,
     };
     let catalog = app.catalog.clone();
     let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };

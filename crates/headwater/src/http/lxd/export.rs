@@ -45,7 +45,7 @@ async fn single(state: &State, request: &Parts, image: &Image, file: ImageFile) 
         size: blob.size,
         content_type: "application/octet-stream",
         validators: Validators { etag: Some(files::etag(&file.digest)), modified: Some(image.uploaded_at) },
-        cache: REVALIDATE,
+        cache: REVALIDATE.into(),
         save_as: Some(export::unified(&image.fingerprint, &file)),
     };
     Ok(respond::file(request, open, &state.pool))

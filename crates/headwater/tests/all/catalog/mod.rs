@@ -5,8 +5,10 @@ mod audit;
 mod committing;
 mod concurrency;
 mod files;
+mod identities;
 mod model;
 mod opening;
+mod operations;
 mod reading;
 mod removing;
 
