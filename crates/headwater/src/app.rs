@@ -3,7 +3,9 @@
 //! Front-ends and tests start the same thing: [`App::open`] gives the catalog, the blobs and the publisher of one data folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::auth::Actor;
 use crate::blobs::{BlobError, Blobs};
 use crate::catalog::{Catalog, CatalogError, Location};
 use crate::publish::Publisher;
@@ -56,5 +58,15 @@ impl App {
         };
         let catalog = Catalog::open(&location).await?;
         Ok(Self { publisher: Publisher::new(catalog.clone(), blobs.clone()), catalog, blobs })
+    }
+
+    /// The same installation for changes on behalf of this actor: the audit names it. Without it, the server itself is named.
+    pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
+        let actor = actor.into();
+        Self {
+            catalog: self.catalog.acting(Arc::clone(&actor)),
+            blobs: self.blobs.clone(),
+            publisher: self.publisher.acting(actor),
+        }
     }
 }

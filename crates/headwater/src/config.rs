@@ -41,10 +41,16 @@ pub struct Config {
     /// several are separated by commas.
     #[config(env = "HEADWATER_LISTEN", parse_env = confique::env::parse::list_by_comma, default = ["[::]:8443"])]
     pub listen: Vec<SocketAddr>,
-    /// The name that the certificate of the first run is made for, and that the first
-    /// run prints in commands. Without it: the name of the host.
+    /// What the server calls itself: the certificate of the first run is made for this
+    /// name, and the first run prints it in commands. LXD and Incus take two servers of
+    /// one name for the same server, so give each its own. Without it: the name of the host.
     #[config(env = "HEADWATER_SERVER_NAME")]
     pub server_name: Option<String>,
+    /// Where others reach the server, as host:port, best first: for servers that are told
+    /// to fetch images here, and in tokens to join. Without it: the name of the server and
+    /// the addresses that it listens on. In the environment, separated by commas.
+    #[config(env = "HEADWATER_ADDRESSES", parse_env = confique::env::parse::list_by_comma)]
+    pub addresses: Option<Vec<String>>,
     /// The architectures that an alias such as debian/12 means for clients that do not
     /// say their own, best first. Without it: that of this machine.
     #[config(env = "HEADWATER_ARCHITECTURES", parse_env = confique::env::parse::list_by_comma)]
@@ -53,9 +59,23 @@ pub struct Config {
     /// lists for an hour and more.
     #[config(env = "HEADWATER_GRACE_HOURS", default = 24)]
     pub grace_hours: u32,
+    /// How many days it is kept who did what (`headwater audit`); 0 is for ever.
+    #[config(env = "HEADWATER_AUDIT_DAYS", default = 365)]
+    pub audit_days: u32,
+    /// Whether publishers may have this server fetch images from other servers, and push
+    /// images to them. It then connects to whatever https address a publisher names.
+    #[config(env = "HEADWATER_CONNECT", default = true)]
+    pub connect: bool,
+    /// How often, in hours, images that follow their source are looked for there; 0 is
+    /// never.
+    #[config(env = "HEADWATER_AUTO_UPDATE_HOURS", default = 6)]
+    pub auto_update_hours: u32,
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
+    /// Private images.
+    #[config(nested)]
+    pub private: Private,
     /// What clients may cost.
     #[config(nested)]
     pub limits: LimitSettings,
@@ -84,6 +104,18 @@ pub struct Tls {
     pub allow_1_2: bool,
 }
 
+/// Private images.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Private {
+    /// Files of streams with a token in their address can be had only from the network
+    /// (the IPv4 address, or the first half of the IPv6 address) to which the list was
+    /// sent. Without it, who overhears an address can use it from anywhere for a day:
+    /// only for clients whose address changes between two requests.
+    #[config(env = "HEADWATER_PRIVATE_BIND_ADDRESSES", default = true)]
+    pub bind_addresses: bool,
+}
+
 /// What clients may cost.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -98,9 +130,19 @@ pub struct LimitSettings {
     /// open without one.
     #[config(env = "HEADWATER_LIMITS_IDLE_SECONDS", default = 30)]
     pub idle_seconds: u32,
-    /// Seconds that a client may take nothing of a download before it is given up.
+    /// Seconds that a client may take nothing of a download, or send nothing of an
+    /// upload, before it is given up.
     #[config(env = "HEADWATER_LIMITS_STALL_SECONDS", default = 60)]
     pub stall_seconds: u32,
+    /// Images that may be uploaded at a time; further ones wait, a minute at most.
+    #[config(env = "HEADWATER_LIMITS_UPLOADS", default = 16)]
+    pub uploads: u32,
+    /// GiB that one upload may have.
+    #[config(env = "HEADWATER_LIMITS_UPLOAD_GIB", default = 256)]
+    pub upload_gib: u32,
+    /// Bytes a second that an upload has to come with; looked at once a minute.
+    #[config(env = "HEADWATER_LIMITS_UPLOAD_RATE", default = 1024)]
+    pub upload_rate: u32,
     /// Seconds that running downloads may take when the server is told to end.
     #[config(env = "HEADWATER_LIMITS_DRAIN_SECONDS", default = 30)]
     pub drain_seconds: u32,
@@ -153,6 +195,9 @@ pub enum ConfigError {
     /// Nothing to listen on.
     #[error("listen names no address; give at least one, for example \"[::]:8443\"")]
     NoAddress,
+    /// Not `host:port`.
+    #[error("addresses: {0:?} is no host with a port; write it as images.example.com:8443 or [2001:db8::7]:8443")]
+    NotAnAddress(String),
     /// A limit of zero.
     #[error("{0} is 0, with which nothing would be served; give at least 1")]
     Zero(&'static str),
@@ -184,15 +229,23 @@ impl Config {
         if self.listen.is_empty() {
             return Err(ConfigError::NoAddress);
         }
-        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, .. } = self.limits;
+        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, uploads, upload_gib, .. } =
+            self.limits;
         for (value, name) in [
             (connections, "limits.connections"),
             (handshake_seconds, "limits.handshake_seconds"),
             (idle_seconds, "limits.idle_seconds"),
             (stall_seconds, "limits.stall_seconds"),
+            (uploads, "limits.uploads"),
+            (upload_gib, "limits.upload_gib"),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
+            }
+        }
+        for address in self.addresses.iter().flatten() {
+            if !is_host_and_port(address) {
+                return Err(ConfigError::NotAnAddress(address.clone()));
             }
         }
         self.architectures().map(|_| ())
@@ -222,10 +275,23 @@ impl Config {
             handshake: seconds(self.limits.handshake_seconds),
             head: seconds(self.limits.idle_seconds),
             stall: seconds(self.limits.stall_seconds),
+            rate: u64::from(self.limits.upload_rate),
             drain: seconds(self.limits.drain_seconds),
             ..Limits::default()
         }
     }
+}
+
+/// `images.example:8443`, `192.0.2.7:8443`, `[2001:db8::7]:8443`.
+fn is_host_and_port(text: &str) -> bool {
+    let named = || {
+        text.parse::<http::uri::Authority>().is_ok_and(|authority| {
+            !authority.host().is_empty()
+                && !text.contains(['@', '['])
+                && authority.port_u16().is_some_and(|port| port > 0)
+        })
+    };
+    text.parse::<SocketAddr>().is_ok_and(|address| address.port() > 0) || named()
 }
 
 /// The commented configuration file with all the defaults.
@@ -301,7 +367,7 @@ mod tests {
     fn everything_has_a_default_and_the_template_says_it() {
         let config = read(&template()).unwrap();
         assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
-        assert_eq!(config.limits().connections, 4096);
+        assert_eq!((config.limits().connections, config.audit_days), (4096, 365));
         assert!(!config.architectures().unwrap().is_empty());
         assert_eq!(config.certificate(Path::new("/d")).0.key, Path::new("/d/tls/server.key"));
     }
@@ -329,6 +395,8 @@ mod tests {
             ("[tls]\nallow_1_3 = true", "unknown field `allow_1_3`"),
             ("listen = [\"8443\"]", "line 1, column 11: this is no address with a port"),
             ("listen = []", "listen names no address"),
+            ("addresses = [\"images.example\"]", "addresses: \"images.example\" is no host with a port"),
+            ("addresses = [\"https://images.example:8443\"]", "is no host with a port"),
             ("[tls]\ncertificate = \"a\"", "belong together"),
             ("architectures = [\"vax\"]", "architectures: \"vax\" is no architecture"),
             ("[limits]\nconnections = 0", "limits.connections is 0"),

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use headwater_formats::alias::split_arch;
 use headwater_formats::arch::Architecture;
@@ -7,6 +8,7 @@ use headwater_formats::image::ImageType;
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
+use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::find;
 use super::names::{leads_somewhere, newest};
@@ -29,6 +31,16 @@ pub enum AliasTarget {
         /// `variant`
         variant: String,
     },
+}
+
+impl fmt::Display for AliasTarget {
+    /// As the audit writes it: a fingerprint, or the three words with colons between.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(fingerprint) => fingerprint.fmt(f),
+            Self::Follows { os, release, variant } => write!(f, "{os}:{release}:{variant}"),
+        }
+    }
 }
 
 /// An alias as it is listed.
@@ -147,6 +159,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.engine.write().await?;
+        let in_project = Some(project);
         let project = project_id(&mut tx, project).await?;
         let (image, line) = match target {
             AliasTarget::Image(fingerprint) => {
@@ -167,6 +180,9 @@ impl Catalog {
         if made == 0 {
             return Err(CatalogError::AliasExists(name.clone()));
         }
+        let target = target.to_string();
+        let detail = [("target", target.as_str())];
+        record(&mut tx, &self.actor, Action::ImageAliasCreated, in_project, name.as_str(), &detail, now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
@@ -182,6 +198,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.engine.write().await?;
+        let in_project = Some(project);
         let project = project_id(&mut tx, project).await?;
         let gone = tx
             .execute("DELETE FROM aliases WHERE project_id = $1 AND name = $2", values![project, name.as_str()])
@@ -189,6 +206,7 @@ impl Catalog {
         if gone == 0 {
             return Err(CatalogError::NoAlias(name.as_str().to_owned()));
         }
+        record(&mut tx, &self.actor, Action::ImageAliasDeleted, in_project, name.as_str(), &[], now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
@@ -205,6 +223,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut tx = self.engine.write().await?;
+        let in_project = Some(project);
         let project = project_id(&mut tx, project).await?;
         let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
         if tx.row(sql, values![project, old.as_str()]).await?.is_none() {
@@ -218,6 +237,8 @@ impl Catalog {
             values![project, old.as_str(), new.as_str()],
         )
         .await?;
+        let detail = [("new_name", new.as_str())];
+        record(&mut tx, &self.actor, Action::ImageAliasRenamed, in_project, old.as_str(), &detail, now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }

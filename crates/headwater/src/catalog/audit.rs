@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
-use super::engine::{Tx, values};
+use super::engine::{Row, Tx, Value, values};
 use super::{Catalog, CatalogError, rows};
 use crate::auth::Actor;
 
@@ -29,6 +30,7 @@ pub enum Action {
     CertificateUpdated,
     CertificateDeleted,
     TokenCreated,
+    TokenUpdated,
     TokenRevoked,
     JoinTokenCreated,
     JoinTokenRevoked,
@@ -39,7 +41,7 @@ pub enum Action {
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ImageCreated,
         Self::ImageUpdated,
         Self::ImageDeleted,
@@ -58,6 +60,7 @@ impl Action {
         Self::CertificateUpdated,
         Self::CertificateDeleted,
         Self::TokenCreated,
+        Self::TokenUpdated,
         Self::TokenRevoked,
         Self::JoinTokenCreated,
         Self::JoinTokenRevoked,
@@ -87,6 +90,7 @@ impl Action {
             Self::CertificateUpdated => "certificate-updated",
             Self::CertificateDeleted => "certificate-deleted",
             Self::TokenCreated => "token-created",
+            Self::TokenUpdated => "token-updated",
             Self::TokenRevoked => "token-revoked",
             Self::JoinTokenCreated => "join-token-created",
             Self::JoinTokenRevoked => "join-token-revoked",
@@ -122,6 +126,19 @@ pub struct AuditEntry {
     pub address: String,
 }
 
+/// A download that the audit names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Download {
+    /// Who had it.
+    pub actor: Arc<Actor>,
+    /// The project, when one was named.
+    pub project: Option<ProjectName>,
+    /// An image's fingerprint, or the digest of a file of one.
+    pub subject: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// Which lines of the audit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditQuery {
@@ -153,22 +170,100 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Up to `limit` lines, oldest first.
+    /// Writes down downloads, all in one transaction.
+    pub async fn note_downloads(&self, downloads: &[Download]) -> Result<(), CatalogError> {
+        if downloads.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.engine.write().await?;
+        for Download { actor, project, subject, at } in downloads {
+            record(&mut tx, actor, Action::ImageRetrieved, project.as_ref(), subject, &[], *at).await?;
+        }
+        tx.commit().await
+    }
+
+    /// The first `limit` lines that fit, oldest first.
     pub async fn audit(&self, query: &AuditQuery, limit: usize) -> Result<Vec<AuditEntry>, CatalogError> {
-        let _ = (query, limit);
-        todo!()
+        self.lines(query, "ASC", limit).await
+    }
+
+    /// The last `limit` lines that fit, oldest first.
+    pub async fn audit_end(&self, query: &AuditQuery, limit: usize) -> Result<Vec<AuditEntry>, CatalogError> {
+        let mut lines = self.lines(query, "DESC", limit).await?;
+        lines.reverse();
+        Ok(lines)
+    }
+
+    async fn lines(
+        &self,
+        query: &AuditQuery,
+        order: &'static str,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, CatalogError> {
+        let mut sql = "SELECT id, at, action, project, subject, detail, actor_kind, actor_name, credential, address \
+             FROM audit WHERE id > $1"
+            .to_owned();
+        let mut values = values![query.after.unwrap_or(0)];
+        // `+at`: lines come in the order of their numbers, which the index of times would only have to be sorted back into.
+        let conditions: [(&str, Option<Value>); 5] = [
+            ("+at >= $1", query.since.map(|time| time.unix().into())),
+            ("+at < $1", query.until.map(|time| time.unix().into())),
+            ("project = $1", query.project.as_ref().map(|name| name.as_str().into())),
+            ("substr(subject, 1, length($1)) = $1", query.subject.as_deref().map(Into::into)),
+            ("(actor_name = $1 OR substr(credential, 1, length($1)) = $1)", query.actor.as_deref().map(Into::into)),
+        ];
+        for (condition, value) in conditions {
+            if let Some(value) = value {
+                values.push(value);
+                sql = format!("{sql} AND {}", condition.replace("$1", &format!("${}", values.len())));
+            }
+        }
+        values.push(rows::limit(limit).into());
+        let sql = format!("{sql} ORDER BY id {order} LIMIT ${}", values.len());
+        self.engine.fetch(sql, values).await?.iter().map(read).collect()
     }
 
     /// The number of the last line; 0 when there is none.
     pub async fn last_audit(&self) -> Result<i64, CatalogError> {
-        todo!()
+        let last = self.engine.fetch("SELECT id FROM audit WHERE id > 0 ORDER BY id DESC LIMIT 1", values![]).await?;
+        last.first().map_or(Ok(0), |row| row.int(0))
     }
 
-    /// Removes the lines from before that time; gives how many.
+    /// Removes the lines from before that time; gives how many. Others may write in between: it is done in pieces.
     pub async fn trim_audit(&self, before: Timestamp) -> Result<u64, CatalogError> {
-        let _ = before;
-        todo!()
+        const PIECE: u64 = 5000;
+        let mut removed = 0;
+        loop {
+            let mut tx = self.engine.write().await?;
+            let piece = tx
+                .execute(
+                    "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+                    values![before.unix(), rows::signed(PIECE)?],
+                )
+                .await?;
+            tx.commit().await?;
+            removed += piece;
+            if piece < PIECE {
+                return Ok(removed);
+            }
+        }
     }
+}
+
+fn read(row: &Row) -> Result<AuditEntry, CatalogError> {
+    let project = row.text(3)?;
+    Ok(AuditEntry {
+        id: row.int(0)?,
+        at: rows::time(row.int(1)?)?,
+        action: row.text(2)?,
+        project: if project.is_empty() { None } else { Some(rows::parse("a project's name", &project)?) },
+        subject: row.text(4)?,
+        detail: rows::from_json(&row.text(5)?)?,
+        actor_kind: row.text(6)?,
+        actor_name: row.text(7)?,
+        credential: row.text(8)?,
+        address: row.text(9)?,
+    })
 }
 
 /// Writes a line, in the transaction of what it tells of.

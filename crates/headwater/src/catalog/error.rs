@@ -52,6 +52,9 @@ pub enum CatalogError {
     /// Tokens are bound to the view.
     #[error("the view \"{0}\" is what tokens are bound to; revoke them first (`headwater token list` shows them)")]
     ViewInUse(ViewName),
+    /// A view whose filters exclude one another.
+    #[error("the view \"{0}\" would let nothing pass, because its filters exclude one another; mend them")]
+    EmptyView(ViewName),
     /// A text that the databases cannot hold.
     #[error("a text with a NUL character cannot be kept in the catalog; leave the character out")]
     Text,
@@ -64,6 +67,9 @@ pub enum CatalogError {
     /// The bytes of a blob that is no longer needed could not be removed.
     #[error("a file that no image needs could not be removed: {0}")]
     Remove(#[source] std::io::Error),
+    /// The system has no random numbers for a secret.
+    #[error("the system gave no random numbers for a secret ({0}); see what is wrong with it")]
+    Randomness(#[source] std::io::Error),
     /// A row holds what no version of this program writes.
     #[error("the catalog holds a value that cannot be read ({0}); `headwater verify` tells more")]
     Corrupt(String),

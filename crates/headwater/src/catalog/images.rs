@@ -1,17 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
-use headwater_formats::image::Image;
+use headwater_formats::image::{Image, UpdateSource};
 use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::product::{Line, version_name};
 use headwater_formats::timestamp::Timestamp;
 
+use super::audit::{Action, record};
 use super::engine::{Tx, Value, values};
 use super::place::{place, tidy};
 use super::rows::{self, ImageRow, to_json};
 use super::sight::{project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, names};
-use crate::auth::Viewer;
+use crate::auth::{IdentityId, Viewer};
 
 /// An image as the catalog holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct StoredImage {
     pub aliases: Vec<ImageAlias>,
     /// Its product and version; `None` when it has no `os` or `release`.
     pub placement: Option<Placement>,
+    /// Who may manage it as its publisher; `None` when that is not known (any more).
+    pub published_by: Option<IdentityId>,
 }
 
 /// A name that leads to an image.
@@ -34,6 +37,13 @@ pub struct ImageAlias {
     pub name: AliasName,
     /// Free text, often empty.
     pub description: String,
+}
+
+impl From<AliasName> for ImageAlias {
+    /// Without description.
+    fn from(name: AliasName) -> Self {
+        Self { name, description: String::new() }
+    }
 }
 
 /// Where an image stands in the streams.
@@ -69,6 +79,8 @@ pub struct ImageEdit {
     pub auto_update: Option<bool>,
     /// Names of profiles.
     pub profiles: Option<Vec<String>>,
+    /// Where it was copied from; `Some(None)` is from nowhere.
+    pub update_source: Option<Option<UpdateSource>>,
 }
 
 impl Catalog {
@@ -151,7 +163,7 @@ impl Catalog {
         let to = if moved { place(&mut tx, project_id, &image).await? } else { before.place.clone() };
         tx.execute(
             "UPDATE images SET public = $1, expires_at = $2, auto_update = $3, properties = $4, profiles = $5, \
-             product_id = $6, version = $7 WHERE id = $8",
+             product_id = $6, version = $7, update_source = $8 WHERE id = $9",
             values![
                 image.public,
                 image.expires_at.map(Timestamp::unix),
@@ -160,6 +172,7 @@ impl Catalog {
                 to_json(&image.profiles)?,
                 to.as_ref().map(|(product, _)| *product),
                 to.as_ref().map(|(_, version)| version.as_str().to_owned()),
+                image.update_source.as_ref().map(to_json).transpose()?,
                 before.id,
             ],
         )
@@ -167,6 +180,10 @@ impl Catalog {
         for (product, version) in before.place.iter().chain(to.iter().filter(|_| moved)) {
             tidy(&mut tx, *product, version).await?;
         }
+        let detail = changes(&before.image, &image);
+        let detail: Vec<(&str, &str)> = detail.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let subject = fingerprint.to_string();
+        record(&mut tx, &self.actor, Action::ImageUpdated, Some(project), &subject, &detail, now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
@@ -198,7 +215,29 @@ impl ImageEdit {
         image.auto_update = edit.auto_update.unwrap_or(image.auto_update);
         image.properties = edit.properties.unwrap_or_else(|| std::mem::take(&mut image.properties));
         image.profiles = edit.profiles.unwrap_or_else(|| std::mem::take(&mut image.profiles));
+        image.update_source = edit.update_source.unwrap_or_else(|| image.update_source.take());
     }
+}
+
+fn source(image: &Image) -> String {
+    image.update_source.as_ref().map_or_else(|| "none".to_owned(), |source| source.alias.clone())
+}
+
+/// What an edit changed, for the audit: new values, and of properties the keys, because their values can be long.
+fn changes(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
+    let keys = before.properties.keys().chain(after.properties.keys()).collect::<BTreeSet<_>>();
+    let keys = keys.into_iter().filter(|key| before.properties.get(*key) != after.properties.get(*key));
+    let keys: Vec<&str> = keys.map(String::as_str).collect();
+    let never = || "never".to_owned();
+    let changes = [
+        (before.public != after.public, "public", after.public.to_string()),
+        (!keys.is_empty(), "properties", keys.join(", ")),
+        (before.expires_at != after.expires_at, "expires_at", after.expires_at.map_or_else(never, Timestamp::rfc3339)),
+        (before.auto_update != after.auto_update, "auto_update", after.auto_update.to_string()),
+        (before.profiles != after.profiles, "profiles", after.profiles.join(", ")),
+        (before.update_source != after.update_source, "update_source", source(after)),
+    ];
+    changes.into_iter().filter(|(changed, ..)| *changed).map(|(_, key, value)| (key, value)).collect()
 }
 
 /// An image of a project, whoever may see it.

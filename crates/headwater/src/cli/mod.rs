@@ -12,6 +12,7 @@
 //! This room knows no SQL, no HTTP and no layout of files on disk.
 
 mod alias;
+mod audit;
 mod bar;
 mod completions;
 mod duration;
@@ -19,6 +20,7 @@ mod export;
 mod gc;
 mod human;
 mod image;
+mod key;
 mod out;
 mod pick;
 mod place;
@@ -122,12 +124,21 @@ enum Verb {
         #[command(subcommand)]
         verb: alias::Verb,
     },
-    /// List, make and delete projects
+    /// List, make, rename, describe and delete projects
     ///
     /// A project is a namespace with images and aliases of its own. The project `default` exists always.
     Project {
         #[command(subcommand)]
         verb: project::Verb,
+    },
+    Audit(audit::Args),
+    /// List and change the keys that sign addresses of private files
+    ///
+    /// Lists of images for holders of a token name files at addresses that are signed, good for a day and for nobody else. The
+    /// first key is made when it is needed, and a new one every 30 days.
+    Key {
+        #[command(subcommand)]
+        verb: key::Verb,
     },
     Export(export::Args),
     Gc(gc::Args),
@@ -184,6 +195,8 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Image { verb } => image::run(verb, &place, out).await,
         Verb::Alias { verb } => alias::run(verb, &place, out).await,
         Verb::Project { verb } => project::run(verb, &place, out).await,
+        Verb::Audit(args) => audit::run(args, &place, out).await,
+        Verb::Key { verb } => key::run(verb, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,
         Verb::Gc(args) => gc::run(args, &place, out).await,
         Verb::Verify(args) => verify::run(args, &place, out).await,

@@ -10,7 +10,7 @@ use super::duration::Seconds;
 use super::stop::Stop;
 use super::{Global, serve};
 use crate::app::App;
-use crate::auth::Viewer;
+use crate::auth::{Actor, Viewer};
 use crate::catalog::CatalogError;
 use crate::config::Config;
 
@@ -64,9 +64,10 @@ impl Place {
         self.open_or_make().await
     }
 
-    /// Opens what is there, and makes what is missing.
+    /// Opens what is there, and makes what is missing. Changes are made in the name of the user.
     pub(super) async fn open_or_make(&self) -> Result<App, Stop> {
-        Ok(App::open(&self.data, self.database.as_deref()).await?)
+        let app = App::open(&self.data, self.database.as_deref()).await?;
+        Ok(app.acting(Actor::operator(user())))
     }
 }
 
@@ -76,6 +77,25 @@ pub(super) async fn check_project(app: &App, project: &ProjectName) -> Result<()
         Some(_) => Ok(()),
         None => Err(CatalogError::NoProject(project.to_string()).into()),
     }
+}
+
+/// Who types: behind `sudo` who called it, else the owner of the process. The audit writes the name down; nothing is decided by it.
+fn user() -> String {
+    let id = rustix::process::getuid();
+    let caller = std::env::var("SUDO_USER").ok().filter(|name| id.is_root() && !name.is_empty());
+    caller.unwrap_or_else(|| {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        name_of(id.as_raw(), &users).unwrap_or_else(|| format!("uid {}", id.as_raw()))
+    })
+}
+
+/// A user's name in the lines of `/etc/passwd`. Users of other directories are told by their number.
+fn name_of(id: u32, users: &str) -> Option<String> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    })
 }
 
 fn default_data() -> Result<PathBuf, Stop> {
@@ -90,4 +110,17 @@ fn default_data() -> Result<PathBuf, Stop> {
         .ok_or_else(|| {
             Stop::usage("neither $XDG_DATA_HOME nor $HOME names a folder; say where the data is with --data DIR")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_their_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nanna:x:1000:100::/home/anna:/bin/sh\n";
+        assert_eq!(name_of(1000, users).as_deref(), Some("anna"));
+        assert_eq!(name_of(0, users).as_deref(), Some("root"));
+        assert_eq!(name_of(100, users), None, "that is a group");
+    }
 }

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, OpenError};
 use crate::config::{self, Config, ConfigError};
+use crate::fetch::Round;
 use crate::first_run::{self, Greeting};
+use crate::http::about::{self, Description};
 use crate::http::accept;
 use crate::http::listen::{self, ListenError};
 use crate::http::tls::{Tls, TlsError};
@@ -26,9 +28,14 @@ use crate::telemetry::{self, LogError, Logs};
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(5);
 /// How often it is written down which images were downloaded.
 const USED_EVERY: Duration = Duration::from_secs(60);
+/// How often the audit is told who downloaded private images.
+const DOWNLOADS_EVERY: Duration = Duration::from_secs(5);
 /// How often the files of deleted images are removed whose grace is over, and what crashed publishers left; first at
 /// the start.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// About how often it is asked whether images that follow their source are due to be looked for there.
+const REFRESH_EVERY: Duration = Duration::from_secs(600);
 
 /// Run the server
 ///
@@ -36,7 +43,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// HTTP too. The first run makes a certificate and an empty catalog, and prints what to type next. It needs no
 /// configuration.
 ///
-/// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does.
+/// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does, and forgets the
+/// lines of the audit that are too old.
 ///
 /// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
 #[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
@@ -132,13 +140,26 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let settings = Settings {
         architectures: config.config.architectures()?,
         document_cache: u64::from(config.config.cache.documents_mib) * 1024 * 1024,
+        bind_addresses: config.config.private.bind_addresses,
+        connect: config.config.connect,
+        uploads: usize::try_from(config.config.limits.uploads).unwrap_or(usize::MAX),
+        upload_bytes: u64::from(config.config.limits.upload_gib) << 30,
+        ..Settings::default()
     };
     let catalog = app.catalog.clone();
-    let sweeping = tokio::spawn(sweep(app.publisher.clone(), config.config.grace_hours.saturating_mul(3600), now));
-    let state = Arc::new(State::new(app, settings, now));
+    let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };
+    let sweeping = tokio::spawn(sweep(app.publisher.clone(), keep, now));
+    let description = Description {
+        name: server_name(&host, &tls),
+        addresses: config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &addresses)),
+        tls: Some(Arc::clone(&tls)),
+    };
+    let state = Arc::new(State::new(app, settings, now).describing(description));
     let ending = CancellationToken::new();
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
+    let hours = if config.config.connect { config.config.auto_update_hours } else { 0 };
+    let refreshing = tokio::spawn(refresh(Arc::clone(&state), hours, now));
     for address in &addresses {
         tracing::info!(%address, fingerprint = %tls.fingerprint(), "listening");
     }
@@ -156,7 +177,9 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending).await;
     background.abort();
     sweeping.abort();
+    refreshing.abort();
     state.flush_used().await;
+    state.flush_downloads().await;
     catalog.close().await;
     tracing::info!("ended");
     Ok(served?)
@@ -192,6 +215,7 @@ async fn background(
     let Signals { mut terminate, mut interrupt, mut hangup } = signals;
     let mut certificate = tokio::time::interval(CERTIFICATE_EVERY);
     let mut used = tokio::time::interval(USED_EVERY);
+    let mut downloads = tokio::time::interval(DOWNLOADS_EVERY);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -202,6 +226,7 @@ async fn background(
                 let _ = tokio::task::spawn_blocking(move || tls.reload_if_changed()).await;
             }
             _ = used.tick() => state.flush_used().await,
+            _ = downloads.tick() => state.flush_downloads().await,
         }
     }
     tracing::info!("ending when running requests are done; a second signal ends at once");
@@ -214,12 +239,21 @@ async fn background(
     std::process::exit(1);
 }
 
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    /// Files of deleted images.
+    grace_hours: u32,
+    /// Lines of the audit; 0 is for ever.
+    audit_days: u32,
+}
+
 /// Removes what nobody needs, for ever. One that is cut short by the end of the server is finished by the next.
-async fn sweep(publisher: Publisher, grace_seconds: u32, now: fn() -> Timestamp) {
+async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
     let mut every = tokio::time::interval(SWEEP_EVERY);
     loop {
         every.tick().await;
-        match publisher.sweep(now(), grace_seconds, &mut |_| ()).await {
+        match publisher.sweep(now(), keep.grace_hours.saturating_mul(3600), &mut |_| ()).await {
             Ok(totals) if totals == SweepTotals::default() => {}
             Ok(totals) => tracing::info!(
                 deleted = totals.retired,
@@ -231,6 +265,37 @@ async fn sweep(publisher: Publisher, grace_seconds: u32, now: fn() -> Timestamp)
             Err(error) => {
                 tracing::warn!(%error, "files that nobody needs could not be removed; the next try is in an hour")
             }
+        }
+        if keep.audit_days > 0 {
+            let before = now().plus_seconds(-i64::from(keep.audit_days) * 24 * 3600);
+            match publisher.catalog.trim_audit(before).await {
+                Ok(0) => {}
+                Ok(lines) => tracing::info!(lines, "old lines of the audit were removed"),
+                Err(error) => {
+                    tracing::warn!(%error, "old lines of the audit could not be removed; the next try is in an hour")
+                }
+            }
+        }
+    }
+}
+
+/// Looks for newer images at the sources of those that follow one, for ever. Which round is due is written in the catalog, so that
+/// several servers take turns and a restart begins none.
+async fn refresh(state: Arc<State>, hours: u32, now: fn() -> Timestamp) {
+    if hours == 0 {
+        return;
+    }
+    loop {
+        // Not all servers of the world at the same minute.
+        let jitter = getrandom::u32().map_or(0, |random| u64::from(random) % REFRESH_EVERY.as_secs());
+        tokio::time::sleep(REFRESH_EVERY / 2 + Duration::from_secs(jitter)).await;
+        match state.fetcher().refresh_all(hours, now).await {
+            Ok(None) => {}
+            Ok(Some(round)) if round == Round::default() => {}
+            Ok(Some(Round { refreshed, current, failed })) => {
+                tracing::info!(refreshed, current, failed, "images that follow their source were looked for there");
+            }
+            Err(error) => tracing::warn!(%error, "images that follow their source could not be looked for"),
         }
     }
 }
@@ -280,6 +345,14 @@ fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() || name == "(none)" { "localhost".to_owned() } else { name.to_owned() }
+}
+
+/// What the server calls itself. Clients take two servers of one name for the same one, and `localhost` is the name of many.
+fn server_name(host: &str, tls: &Tls) -> String {
+    match host {
+        "localhost" => format!("headwater-{}", tls.fingerprint().get(..12).unwrap_or_default()),
+        name => name.to_owned(),
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

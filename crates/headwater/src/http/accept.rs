@@ -13,7 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::incoming::Pace;
 use super::tls::Tls;
+use super::upgrade::Keeper;
 use super::{State, connection};
 
 /// What a connection may cost.
@@ -27,10 +29,19 @@ pub struct Limits {
     pub head: Duration,
     /// How long an answer may take to begin.
     pub answer: Duration,
-    /// How long a client may take nothing of what is sent to it.
+    /// How long a client may take nothing of what is sent to it, or send nothing of a body.
     pub stall: Duration,
+    /// Bytes a second that a body has to come with.
+    pub rate: u64,
     /// How long running requests may take when the server ends.
     pub drain: Duration,
+}
+
+impl Limits {
+    /// How slowly a body may come.
+    pub(super) fn pace(&self) -> Pace {
+        Pace { stall: self.stall, rate: self.rate }
+    }
 }
 
 impl Default for Limits {
@@ -41,6 +52,7 @@ impl Default for Limits {
             head: Duration::from_secs(30),
             answer: Duration::from_secs(25),
             stall: Duration::from_secs(60),
+            rate: 1024,
             drain: Duration::from_secs(30),
         }
     }
@@ -55,6 +67,20 @@ pub(super) struct Shared {
     pub(super) drain: CancellationToken,
     /// Stop at once.
     pub(super) cut: CancellationToken,
+    /// All of them.
+    pub(super) connections: TaskTracker,
+}
+
+/// The place that a connection takes among all that there may be, until it is dropped.
+pub(super) struct Place {
+    _one_of_all: OwnedSemaphorePermit,
+}
+
+impl Shared {
+    /// What a connection in this place is counted and ended by when it leaves HTTP.
+    pub(super) fn keeper(&self, place: Arc<Place>) -> Keeper {
+        Keeper { connections: self.connections.clone(), drain: self.drain.clone(), cut: self.cut.clone(), place }
+    }
 }
 
 /// Serves these listeners until `ending` is cancelled and all connections are done, or were cut.
@@ -65,18 +91,24 @@ pub async fn run(
     limits: Limits,
     ending: CancellationToken,
 ) -> io::Result<()> {
-    let shared =
-        Arc::new(Shared { state, tls, limits, drain: CancellationToken::new(), cut: CancellationToken::new() });
-    let places = Arc::new(Semaphore::new(shared.limits.connections));
     let connections = TaskTracker::new();
+    let shared = Arc::new(Shared {
+        state,
+        tls,
+        limits,
+        drain: CancellationToken::new(),
+        cut: CancellationToken::new(),
+        connections: connections.clone(),
+    });
+    let places = Arc::new(Semaphore::new(shared.limits.connections));
     let loops = TaskTracker::new();
     for listener in listeners {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let (shared, places, connections) = (Arc::clone(&shared), Arc::clone(&places), connections.clone());
+        let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
         let ending = ending.clone();
         loops.spawn(async move {
             // The listener is dropped with the loop: from then on the system refuses connections.
-            ending.run_until_cancelled(accept(listener, &shared, &places, &connections)).await;
+            ending.run_until_cancelled(accept(listener, &shared, &places)).await;
         });
     }
     loops.close();
@@ -93,21 +125,16 @@ pub async fn run(
     Ok(())
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    shared: &Arc<Shared>,
-    places: &Arc<Semaphore>,
-    connections: &TaskTracker,
-) {
+async fn accept(listener: tokio::net::TcpListener, shared: &Arc<Shared>, places: &Arc<Semaphore>) {
     loop {
         let Some(place) = place(places, shared.limits.connections).await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let shared = Arc::clone(shared);
-                connections.spawn(async move {
-                    let cut = shared.cut.clone();
-                    cut.run_until_cancelled(connection::serve(stream, peer, &shared)).await;
-                    drop(place);
+                let place = Arc::new(Place { _one_of_all: place });
+                let connection = Arc::clone(shared);
+                shared.connections.spawn(async move {
+                    let cut = connection.cut.clone();
+                    cut.run_until_cancelled(connection::serve(stream, peer, place, &connection)).await;
                 });
             }
             Err(error) if of_one_connection(&error) => {}

@@ -15,14 +15,17 @@ use futures_util::FutureExt;
 use http::uri::Authority;
 use http::{Request, Response, StatusCode, Version, header};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::accept::Shared;
-use super::access::{Active, Entry, Logged};
+use super::accept::{Limits, Place, Shared};
+use super::access::{self, Active, Entry, Logged};
 use super::body::Body;
+use super::incoming::Incoming;
 use super::stall::Watched;
+use super::upgrade::Upgrade;
 use super::{Connection, Transport, handle, lxd, respond, route};
 
 /// Most bytes of a request's head.
@@ -35,21 +38,21 @@ const STREAMS: u32 = 64;
 const STREAM_BUFFER: usize = 256 * 1024;
 
 /// Serves a connection to its end. What a client does wrong ends it, with a line in the debug log.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared) {
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<Place>, shared: &Shared) {
     let _ = stream.set_nodelay(true);
     let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive);
     let Some(first) = first_byte(&stream, shared).await else { return };
     let stream = Watched::new(stream, shared.limits.stall);
     if first != 0x16 {
-        return http1(stream, Connection { peer, transport: Transport::Plain }, shared).await;
+        return http1(stream, Connection { peer, transport: Transport::Plain }, place, shared).await;
     }
     match tokio::time::timeout(shared.limits.handshake, shared.tls.accept(stream)).await {
         Ok(Ok(secured)) => {
             let connection = Connection { peer, transport: Transport::Tls(secured.client) };
             match secured.http2 {
                 true => http2(secured.stream, connection, shared).await,
-                false => http1(secured.stream, connection, shared).await,
+                false => http1(secured.stream, connection, place, shared).await,
             }
         }
         // Clients that do not know the certificate end the handshake, and try again: nothing to worry about.
@@ -68,17 +71,27 @@ async fn first_byte(stream: &TcpStream, shared: &Shared) -> Option<u8> {
     }
 }
 
-async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, connection: Connection, shared: &Shared) {
+async fn http1<S>(stream: S, connection: Connection, place: Arc<Place>, shared: &Shared)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let peer = connection.peer;
     let active = Arc::new(AtomicUsize::new(0));
-    let service = service_fn(|request| answer(request, &connection, shared, &active));
+    let keeper = shared.keeper(place);
+    let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
+        if let Some(on) = request.extensions_mut().remove::<OnUpgrade>() {
+            request.extensions_mut().insert(Upgrade { on, keeper: keeper.clone() });
+        }
+        answer(request, &connection, shared, &active)
+    });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.head)
         .max_buf_size(HEAD)
         .max_headers(HEADERS)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut served = pin!(served);
     let outcome = tokio::select! {
         outcome = served.as_mut() => outcome,
@@ -102,8 +115,8 @@ where
         let (state, limits, active) = (Arc::clone(&shared.state), shared.limits.clone(), Arc::clone(&active));
         move |request| {
             let (state, connection, active) = (Arc::clone(&state), connection.clone(), Active::new(&active));
-            let limit = limits.answer;
-            async move { answer_with(request, &connection, &state, limit, active).await }
+            let limits = limits.clone();
+            async move { answer_with(request, &connection, &state, &limits, active).await }
         }
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -151,35 +164,37 @@ async fn answer(
     shared: &Shared,
     active: &Arc<AtomicUsize>,
 ) -> Result<Response<Logged>, Infallible> {
-    answer_with(request, connection, &shared.state, shared.limits.answer, Active::new(active)).await
+    answer_with(request, connection, &shared.state, &shared.limits, Active::new(active)).await
 }
 
 async fn answer_with(
     request: Request<hyper::body::Incoming>,
     connection: &Connection,
     state: &Arc<super::State>,
-    limit: Duration,
+    limits: &Limits,
     active: Active,
 ) -> Result<Response<Logged>, Infallible> {
     let (parts, body) = request.into_parts();
     let entry = Entry::begin(&parts, connection, active);
     if !names_one_host(&parts) {
-        return Ok(entry.follow(told(&parts, StatusCode::BAD_REQUEST, ONE_HOST)));
+        return Ok(entry.follow(told(route::dialect_of(parts.uri.path()), StatusCode::BAD_REQUEST, ONE_HOST)));
     }
-    let path = parts.uri.path().to_owned();
-    let limit = if takes_its_time(&parts) { Duration::MAX } else { limit };
-    let request = Request::from_parts(parts.clone(), super::incoming::Incoming::new(body));
+    let path = access::redacted(parts.uri.path(), None);
+    let dialect = route::dialect_of(parts.uri.path());
+    let limit = if takes_its_time(&parts) { Duration::MAX } else { limits.answer };
+    let body = Incoming::new(body).watched(limits.pace());
+    let request = Request::from_parts(parts, body);
     let handled =
         AssertUnwindSafe(tokio::time::timeout(limit, handle(state, request, connection))).catch_unwind().await;
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
             tracing::warn!(path, "an answer took too long");
-            told(&parts, StatusCode::SERVICE_UNAVAILABLE, "the server is too busy to answer; try again in a minute")
+            told(dialect, StatusCode::SERVICE_UNAVAILABLE, "the server is too busy to answer; try again in a minute")
         }
         Err(_) => {
             tracing::error!(path, "a request made the server panic");
-            told(&parts, StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log says why")
+            told(dialect, StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log says why")
         }
     };
     Ok(entry.follow(response))
@@ -218,8 +233,8 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-fn told(request: &http::request::Parts, status: StatusCode, sentence: &str) -> Response<Body> {
-    match route::dialect_of(request.uri.path()) {
+fn told(dialect: route::Dialect, status: StatusCode, sentence: &str) -> Response<Body> {
+    match dialect {
         route::Dialect::Text => respond::text(status, sentence),
         route::Dialect::Api => lxd::error(status, sentence),
     }

@@ -1,4 +1,4 @@
-//! TLS: the server's certificate and the clients'. The only file that knows rustls.
+//! TLS: the server's certificate and the clients'. Only this file, and [`crate::client::trust`] for the other end, know rustls.
 //!
 //! The certificate is made on the first run (ECDSA P-256, ten years) and never replaced by itself, because clients and daemons
 //! pin it; or it is the user's own. Its files are looked at every few seconds and on SIGHUP, and a new one is used for new
@@ -16,7 +16,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
+use headwater_formats::lxd::certificate;
 use headwater_formats::timestamp::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -290,6 +291,13 @@ impl Tls {
     /// SHA-256 of the certificate, as clients show it when they ask whether to trust it.
     pub fn fingerprint(&self) -> String {
         self.current.get().cert.first().map(|leaf| HEXLOWER.encode(&Sha256::digest(leaf))).unwrap_or_default()
+    }
+
+    /// The certificate in PEM.
+    pub fn pem(&self) -> String {
+        let current = self.current.get();
+        let Some(leaf) = current.cert.first() else { return String::new() };
+        certificate::pem(&BASE64.encode(leaf))
     }
 
     /// Shakes hands on a connection.

@@ -15,3 +15,4 @@ mod cli;
 mod house;
 mod http;
 mod kit;
+mod operations;

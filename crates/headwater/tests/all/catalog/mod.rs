@@ -4,8 +4,10 @@ mod aliases;
 mod committing;
 mod concurrency;
 mod files;
+mod identities;
 mod model;
 mod opening;
+mod operations;
 mod reading;
 mod removing;
 

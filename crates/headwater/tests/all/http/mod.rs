@@ -2,9 +2,11 @@
 
 mod addresses;
 mod api;
+mod callers;
 mod documents;
 mod files;
 mod kit;
+mod people;
 mod plain;
 mod program;
 mod sockets;
