@@ -8,5 +8,7 @@ mod files;
 mod kit;
 mod people;
 mod plain;
+mod private_files;
+mod private_streams;
 mod program;
 mod sockets;
