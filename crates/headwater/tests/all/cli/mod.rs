@@ -13,6 +13,7 @@ mod edges;
 mod export;
 mod gc;
 mod image;
+mod key;
 pub(crate) mod kit;
 mod project;
 mod publish;

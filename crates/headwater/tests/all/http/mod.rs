@@ -11,6 +11,8 @@ mod joining;
 pub(crate) mod kit;
 pub(crate) mod people;
 mod plain;
+mod private_files;
+mod private_streams;
 mod program;
 mod slow;
 mod sockets;
