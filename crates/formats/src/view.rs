@@ -182,6 +182,11 @@ impl View {
         Ok(())
     }
 
+    /// The same filter for versions of any age: what it says about an image by itself.
+    pub fn of_any_age(&self) -> Self {
+        Self { latest: None, ..self.clone() }
+    }
+
     /// Whether everything passes.
     pub fn is_everything(&self) -> bool {
         self.segments.0 == 0
@@ -449,7 +454,10 @@ mod tests {
         let left = view(&["latest=1"]).apply(vec![product.clone()]);
         assert_eq!(left[0].versions.len(), 1);
         assert_eq!(left[0].versions[0].name.as_str(), "20240104");
-        assert_eq!(view(&["type=vm", "type=container"]).narrow(product), None);
+        assert_eq!(view(&["type=vm", "type=container"]).narrow(product.clone()), None);
+        let of_any_age = view(&["type=container", "latest=1"]).of_any_age();
+        assert_eq!(of_any_age, view(&["type=container"]));
+        assert_eq!(of_any_age.narrow(product).unwrap().versions.len(), 2);
     }
 
     #[test]

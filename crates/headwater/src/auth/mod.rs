@@ -18,6 +18,7 @@
 
 mod access;
 mod actor;
+pub mod address;
 mod certificate;
 mod identity;
 mod token;

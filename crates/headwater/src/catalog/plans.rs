@@ -11,8 +11,8 @@ use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass,
-    Purpose, StoredOperation, Wanted,
+    AliasTarget, AuditQuery, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage,
+    OperationClass, Purpose, StoredOperation, Wanted,
 };
 use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
 
@@ -25,11 +25,12 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
     SEEN.lock().unwrap().insert(sql.to_owned(), steps);
 }
 
-/// Statements whose answer is the whole table, or nearly so: there are few projects, identities, views and servers, a list of
+/// Statements whose answer is the whole table, or nearly so: there are few projects, identities, views, keys and servers, a list of
 /// operations is what goes on and the last hour by the index of their time, and one look at the schema per start.
 const WALKS: &[&str] = &[
     "FROM projects p",
     "FROM servers",
+    "FROM address_keys",
     "may_cancel, error, server, identity, purpose, expires_at FROM operations WHERE status ",
     "sqlite_master",
     "schema_migrations",
@@ -118,8 +119,13 @@ async fn no_statement_walks_through_a_table() {
     let alias = AliasName::new("a/arm64").unwrap();
     catalog.create_project(&other, "", now).await.unwrap();
     for number in 1..=4 {
-        let new =
-            NewImage { project: project.clone(), image: image(number, number % 2 == 0), aliases: vec![alias.clone()] };
+        let new = NewImage {
+            project: project.clone(),
+            image: image(number, number % 2 == 0),
+            aliases: vec![alias.clone().into()],
+            new_aliases: false,
+            published_by: None,
+        };
         catalog.commit_image(&new, now, || Ok(())).await.unwrap();
     }
     let follows = AliasTarget::Follows { os: "debian".into(), release: "12".into(), variant: "default".into() };
@@ -137,6 +143,8 @@ async fn no_statement_walks_through_a_table() {
             catalog.resolve_alias(&viewer, &project, &name, &Wanted::default()).await.unwrap();
         }
         catalog.file(&viewer, &Digest::from_bytes([1; 32])).await.unwrap();
+        let root = Digest::from_bytes([1, 2].repeat(16).try_into().unwrap());
+        catalog.has_product_with_file(&viewer, &project, &root, |_| false).await.unwrap();
     }
     let fingerprint = Fingerprint::from_bytes([1; 32]);
     let edit = ImageEdit { public: Some(true), properties: Some(BTreeMap::new()), ..ImageEdit::default() };
@@ -145,7 +153,26 @@ async fn no_statement_walks_through_a_table() {
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
     identities(&catalog, &other, now).await;
-    catalog.delete_project(&other, now).await.unwrap();
+    catalog.edit_project(&other, "ours", now).await.unwrap();
+    let renamed = ProjectName::new("renamed").unwrap();
+    catalog.rename_project(&other, &renamed, now).await.unwrap();
+    catalog.fingerprints(&Viewer::guest(), &project, 10).await.unwrap();
+    catalog.delete_project(&renamed, now).await.unwrap();
+    let text = || Some("text".to_owned());
+    let narrow = AuditQuery {
+        after: Some(1),
+        since: Some(now),
+        until: Some(now),
+        project: Some(project.clone()),
+        subject: text(),
+        actor: text(),
+    };
+    for query in [AuditQuery::default(), narrow] {
+        catalog.audit(&query, 10).await.unwrap();
+        catalog.audit_end(&query, 10).await.unwrap();
+    }
+    catalog.last_audit().await.unwrap();
+    catalog.trim_audit(now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
     let before = now.plus_seconds(1);

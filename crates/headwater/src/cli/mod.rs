@@ -20,6 +20,7 @@ mod export;
 mod gc;
 mod human;
 mod image;
+mod key;
 mod out;
 mod people;
 mod pick;
@@ -161,6 +162,14 @@ enum Verb {
         verb: view::Verb,
     },
     Audit(audit::Args),
+    /// List and change the keys that sign addresses of private files
+    ///
+    /// Lists of images for holders of a token name files at addresses that are signed, good for a day and for nobody else. The
+    /// first key is made when it is needed, and a new one every 30 days.
+    Key {
+        #[command(subcommand)]
+        verb: key::Verb,
+    },
     Export(export::Args),
     Gc(gc::Args),
     Verify(verify::Args),
@@ -220,6 +229,7 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Token { verb } => token::run(verb, &place, out).await,
         Verb::View { verb } => view::run(verb, &place, out).await,
         Verb::Audit(args) => audit::run(args, &place, out).await,
+        Verb::Key { verb } => key::run(verb, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,
         Verb::Gc(args) => gc::run(args, &place, out).await,
         Verb::Verify(args) => verify::run(args, &place, out).await,

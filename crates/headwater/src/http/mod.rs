@@ -35,6 +35,7 @@ pub mod file_body;
 pub mod files;
 pub mod guard;
 pub mod incoming;
+pub mod linger;
 pub mod listen;
 pub mod lxd;
 pub mod path;
@@ -44,6 +45,7 @@ pub mod query;
 pub mod respond;
 pub mod route;
 pub mod seen;
+mod signing;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
@@ -72,6 +74,8 @@ use self::simplestreams::Documents;
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
+use crate::client::{Client, Limits};
+use crate::fetch::Fetcher;
 use crate::operations::Operations;
 
 /// What can be set about the answers.
@@ -81,6 +85,12 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Whether signed addresses of files are good only from the network to which the list was sent.
+    pub bind_addresses: bool,
+    /// Whether publishers may have this server connect to other servers, to fetch images and to push them.
+    pub connect: bool,
+    /// How long other servers are waited for, and how much they may say.
+    pub client: Limits,
     /// How many images may be uploaded at a time.
     pub uploads: usize,
     /// Most bytes of one upload.
@@ -92,6 +102,9 @@ impl Default for Settings {
         Self {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
+            bind_addresses: true,
+            connect: true,
+            client: Limits::default(),
             uploads: 16,
             upload_bytes: 256 << 30,
         }
@@ -110,6 +123,7 @@ pub struct State {
     guard: Guard,
     operations: Operations,
     uploads: Uploads,
+    fetcher: Fetcher,
     description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
@@ -122,6 +136,10 @@ impl State {
             documents: Documents::new(settings.document_cache),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
+            fetcher: Fetcher::new(
+                Client::new(settings.architectures.clone(), settings.client.clone()),
+                app.publisher.clone(),
+            ),
             app,
             settings,
             pool: Arc::default(),
@@ -143,6 +161,11 @@ impl State {
     /// What the server says of itself, with the certificate that is in use now.
     pub fn about(&self) -> About {
         self.description.now()
+    }
+
+    /// What fetches images from other servers.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// From now on `/readyz` says that no new requests are wanted.
@@ -249,12 +272,17 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
-        Route::Index(scope) => simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Index).await,
+        Route::Index(scope) => {
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Index).await
+        }
         Route::Products(scope) => {
-            simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
-        // Nothing is signed yet.
+        Route::SignedFile { grant, digest, format } => {
+            files::signed(state, request, connection, &grant, digest, format).await
+        }
+        // The rest was answered in the other dialect.
         _ => respond::text(StatusCode::NOT_FOUND, files::NO_SUCH_FILE),
     }
 }

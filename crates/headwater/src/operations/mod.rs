@@ -61,6 +61,8 @@ pub struct NewTask {
     pub project: ProjectName,
     /// Addresses of what it works on, by kind (`images`).
     pub resources: BTreeMap<String, Vec<String>>,
+    /// What it tells from the beginning, and also when it fails. What it ends with is added.
+    pub metadata: Map<String, Value>,
     /// Whether it can be cancelled.
     pub may_cancel: bool,
     /// Whether who began it is a guest, and gets a secret to wait with.
@@ -74,6 +76,7 @@ impl NewTask {
             description: description.into(),
             project,
             resources: BTreeMap::new(),
+            metadata: Map::new(),
             may_cancel: true,
             with_secret: false,
         }
@@ -193,7 +196,10 @@ impl Operations {
         let (mut operation, secret) = self.task(actor, task)?;
         operation.may_cancel = false;
         match outcome {
-            Ok(metadata) => (operation.status, operation.metadata) = (Status::Success, metadata),
+            Ok(metadata) => {
+                operation.status = Status::Success;
+                operation.metadata.extend(metadata);
+            }
             Err(error) => (operation.status, operation.error) = (Status::Failure, error),
         }
         self.add(actor, operation, secret).await
@@ -316,6 +322,7 @@ impl Operations {
         let secret = task.with_secret.then(secret).transpose()?;
         let operation = StoredOperation {
             resources: task.resources,
+            metadata: task.metadata,
             may_cancel: task.may_cancel,
             ..self.blank(actor, task.description, task.project)
         };
