@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Image, UpdateSource};
@@ -150,13 +151,36 @@ impl Catalog {
         edit: &ImageEdit,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
+        let decide = |_: &Image| Ok::<_, Infallible>(edit.clone());
+        self.edit_image_as(project, fingerprint, decide, now).await.map(|decided| match decided {
+            Ok(()) => {}
+            Err(never) => match never {},
+        })
+    }
+
+    /// Changes an image as is decided when it is seen as it stands, which nobody else changes meanwhile. When it is decided that
+    /// nothing be changed, nothing is.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoImage`].
+    pub async fn edit_image_as<E>(
+        &self,
+        project: &ProjectName,
+        fingerprint: &Fingerprint,
+        decide: impl FnOnce(&Image) -> Result<ImageEdit, E> + Send,
+        now: Timestamp,
+    ) -> Result<Result<(), E>, CatalogError> {
         let mut tx = self.engine.write().await?;
         let project_id = project_id(&mut tx, project).await?;
         let before = find(&mut tx, project_id, fingerprint).await?;
+        let edit = match decide(&before.image) {
+            Ok(edit) => edit,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let mut image = before.image.clone();
         edit.apply(&mut image);
         if image == before.image {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
         let moved = key(&image) != key(&before.image);
@@ -185,7 +209,8 @@ impl Catalog {
         let subject = fingerprint.to_string();
         record(&mut tx, &self.actor, Action::ImageUpdated, Some(project), &subject, &detail, now).await?;
         bump_revision(&mut tx, now).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(Ok(()))
     }
 
     /// Notes that these images were downloaded; does not change the revision. Images that are gone are passed over.

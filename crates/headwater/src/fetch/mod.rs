@@ -32,7 +32,6 @@ use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::image::{ImageType, UpdateSource};
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Access, Actor, Viewer};
@@ -45,9 +44,6 @@ pub use refresh::Round;
 
 use meter::Meter;
 pub use meter::line as progress_line;
-
-/// Downloads at a time; further ones wait.
-const AT_A_TIME: usize = 16;
 
 /// An image to be fetched, and how it is to be listed.
 #[derive(Debug, Clone)]
@@ -135,13 +131,12 @@ pub struct Fetched {
 pub struct Fetcher {
     client: Client,
     publisher: Publisher,
-    places: Arc<Semaphore>,
 }
 
 impl Fetcher {
     /// Fetches with this client, into this publisher.
     pub fn new(client: Client, publisher: Publisher) -> Self {
-        Self { client, publisher, places: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self { client, publisher }
     }
 
     /// The client that it asks other servers with.
@@ -155,8 +150,9 @@ impl Fetcher {
         let offer = course.unless_cancelled(self.client.find(&fetch.origin)).await?;
         let publisher = self.publisher.acting(Arc::clone(&course.actor));
         let stored = existing(&publisher.catalog, &fetch.project, &offer).await?;
+        let new_aliases = new_aliases(&publisher.catalog, &fetch, &offer).await?;
         if let Some(stored) = stored {
-            relist(&publisher.catalog, &fetch, &offer, &stored, course).await?;
+            relist(&publisher.catalog, &fetch, &offer, &stored, new_aliases, course).await?;
             let image = existing(&publisher.catalog, &fetch.project, &offer).await?.unwrap_or(stored);
             return Ok(Fetched { image, already: true });
         }
@@ -178,7 +174,6 @@ impl Fetcher {
         listing: Listing,
         course: &Course,
     ) -> Result<Fetched, FetchError> {
-        let _place = course.place(&self.places).await?;
         let delivery = course.unless_cancelled(self.client.deliver(origin, offer)).await?;
         let meter = Meter::new(&delivery, offer.size, Arc::clone(&course.tell));
         let request = Request {
@@ -191,7 +186,7 @@ impl Fetcher {
         // Only the download stops when it is cancelled. The publication then ends by itself, for want of bytes, and cleans up; one
         // that has all its bytes is not stopped halfway.
         let pumping = async move { course.unless_cancelled(pump).await };
-        let publishing = publisher.publish(request, Arc::new(meter), (course.now)());
+        let publishing = publisher.publish_when(request, Arc::new(meter), course.now);
         let (published, pumped) = tokio::join!(publishing, pumping);
         match (published, pumped) {
             (Ok(published), _) => Ok(Fetched { image: published.image, already: published.already }),
@@ -209,17 +204,6 @@ impl Course {
             biased;
             () = self.cancel.cancelled() => Err(FetchError::Cancelled),
             done = work => Ok(done?),
-        }
-    }
-
-    async fn place<'a>(&self, places: &'a Semaphore) -> Result<tokio::sync::SemaphorePermit<'a>, FetchError> {
-        if let Ok(place) = places.try_acquire() {
-            return Ok(place);
-        }
-        (self.tell)("waiting for other downloads to end".to_owned());
-        tokio::select! {
-            () = self.cancel.cancelled() => Err(FetchError::Cancelled),
-            place = places.acquire() => place.map_err(|_| FetchError::Cancelled),
         }
     }
 }
@@ -290,12 +274,30 @@ async fn existing(
     }
 }
 
+/// The aliases that are still to be made. One that leads elsewhere is told before any bytes move.
+async fn new_aliases<'a>(
+    catalog: &Catalog,
+    fetch: &'a Fetch,
+    offer: &Offer,
+) -> Result<Vec<&'a ImageAlias>, CatalogError> {
+    let mut new = Vec::new();
+    for alias in &fetch.aliases {
+        match catalog.hand_made_alias(&fetch.project, &alias.name).await? {
+            None => new.push(alias),
+            Some(there) if there.target == AliasTarget::Image(offer.fingerprint) => {}
+            Some(_) => return Err(CatalogError::AliasExists(alias.name.clone())),
+        }
+    }
+    Ok(new)
+}
+
 /// Lists an image that was there as it was asked for.
 async fn relist(
     catalog: &Catalog,
     fetch: &Fetch,
     offer: &Offer,
     stored: &StoredImage,
+    new_aliases: Vec<&ImageAlias>,
     course: &Course,
 ) -> Result<(), FetchError> {
     let now = (course.now)();
@@ -314,8 +316,7 @@ async fn relist(
         };
         catalog.edit_image(&fetch.project, fingerprint, &edit, now).await?;
     }
-    let leads = |name: &AliasName| stored.aliases.iter().any(|alias| alias.name == *name);
-    for alias in fetch.aliases.iter().filter(|alias| !leads(&alias.name)) {
+    for alias in new_aliases {
         let target = AliasTarget::Image(*fingerprint);
         catalog.create_alias(&fetch.project, &alias.name, &alias.description, &target, now).await?;
     }

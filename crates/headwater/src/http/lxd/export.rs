@@ -15,6 +15,7 @@ use http::{Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::{Ask, Body, Failure, State, images};
+use crate::catalog::StoredImage;
 use crate::http::body::Part;
 use crate::http::conditional::Validators;
 use crate::http::file_body::FileBody;
@@ -26,16 +27,15 @@ const REVALIDATE: &str = "no-cache";
 
 /// Answers with the files.
 pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
-    let (state, request, caller) = (ask.state, ask.request, ask.caller);
-    let project = ask.project().await?;
-    let image = images::find(state, caller, &project, prefix).await?.image;
+    let (state, request) = (ask.state, ask.request);
+    let images::Opened { stored: StoredImage { project, image, .. }, actor } = images::open(ask, prefix).await?;
     let response = match image.files {
         ImageFiles::Unified(file) => single(state, request, &image, file).await?,
         ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await?,
     };
     state.used.note(&project, image.fingerprint);
     if !image.public {
-        state.downloads.note(&caller.actor, Some(&project), image.fingerprint, ask.now());
+        state.downloads.note(&actor, Some(&project), image.fingerprint, ask.now());
     }
     Ok(response)
 }

@@ -3,11 +3,13 @@
 mod addresses;
 mod api;
 mod callers;
+mod certificates;
 mod documents;
 mod files;
 mod hidden;
-mod kit;
-mod people;
+mod joining;
+pub(crate) mod kit;
+pub(crate) mod people;
 mod plain;
 mod program;
 mod slow;
