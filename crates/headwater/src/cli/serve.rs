@@ -146,6 +146,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         tls: Some(Arc::clone(&tls)),
     };
     let state = Arc::new(State::new(app, settings, now).describing(description));
+    let operations = state.operations().clone();
+    let operating = tokio::spawn(async move { operations.keep().await });
     let ending = CancellationToken::new();
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
@@ -166,6 +168,10 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending).await;
     background.abort();
     sweeping.abort();
+    state.begin_draining();
+    if let Err(error) = operating.await {
+        tracing::error!(%error, "what keeps operations in order broke off");
+    }
     state.flush_used().await;
     state.flush_downloads().await;
     catalog.close().await;

@@ -46,6 +46,7 @@ pub mod stall;
 pub mod tls;
 pub mod upgrade;
 pub mod used;
+pub mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -122,9 +123,15 @@ impl State {
         self.description.now()
     }
 
-    /// From now on `/readyz` says that no new requests are wanted.
+    /// What goes on in the background.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    /// From now on `/readyz` says that no new requests are wanted, and nothing is begun in the background.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.operations.begin_ending();
     }
 
     /// Writes down which images were downloaded since the last time.
