@@ -22,6 +22,9 @@ case $HEADWATER_BIN in /*) ;; *) HEADWATER_BIN=$TOP/$HEADWATER_BIN ;; esac
 . "$E2E/kit/client.sh"
 . "$E2E/kit/web.sh"
 . "$E2E/kit/daemon.sh"
+. "$E2E/kit/trusted.sh"
+. "$E2E/kit/copies.sh"
+. "$E2E/kit/reference.sh"
 
 # e2e/run makes one state folder for all cases, so that they share the daemons; a case run by itself makes its own.
 # The path is short because unix socket paths below it are limited to 107 bytes.

@@ -10,12 +10,36 @@ CREATE TABLE saved_views (
 );
 CREATE INDEX saved_views_by_project ON saved_views (project_id);
 
-ALTER TABLE identities ADD COLUMN description TEXT COLLATE "C" NOT NULL DEFAULT '';
-ALTER TABLE identities ADD COLUMN view_id BIGINT REFERENCES saved_views (id);
+-- Made again, as on SQLite, where their numbers would be used twice; nothing could write to either table before.
+DROP TABLE grants;
+DROP TABLE identities;
+
+CREATE TABLE identities (
+    id            BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind          TEXT COLLATE "C" NOT NULL CHECK (kind IN ('certificate', 'token')),
+    subject       TEXT COLLATE "C" NOT NULL,
+    name          TEXT COLLATE "C" NOT NULL,
+    description   TEXT COLLATE "C" NOT NULL,
+    secret_hash   TEXT COLLATE "C",
+    certificate   TEXT COLLATE "C",
+    administrator BIGINT NOT NULL CHECK (administrator IN (0, 1)),
+    view_id       BIGINT REFERENCES saved_views (id),
+    created_at    BIGINT NOT NULL,
+    expires_at    BIGINT,
+    last_used_at  BIGINT,
+    UNIQUE (kind, subject)
+);
 CREATE UNIQUE INDEX identities_by_secret ON identities (secret_hash) WHERE secret_hash IS NOT NULL;
 CREATE INDEX identities_by_view ON identities (view_id) WHERE view_id IS NOT NULL;
 
-ALTER TABLE grants ADD COLUMN manages TEXT COLLATE "C" NOT NULL DEFAULT 'own' CHECK (manages IN ('own', 'all'));
+CREATE TABLE grants (
+    identity_id BIGINT NOT NULL REFERENCES identities (id) ON DELETE CASCADE,
+    project_id  BIGINT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    role        TEXT COLLATE "C" NOT NULL CHECK (role IN ('viewer', 'publisher', 'admin')),
+    manages     TEXT COLLATE "C" NOT NULL CHECK (manages IN ('own', 'all')),
+    PRIMARY KEY (identity_id, project_id)
+);
+CREATE INDEX grants_by_project ON grants (project_id);
 
 ALTER TABLE images ADD COLUMN published_by BIGINT REFERENCES identities (id) ON DELETE SET NULL;
 CREATE INDEX images_by_publisher ON images (published_by) WHERE published_by IS NOT NULL;

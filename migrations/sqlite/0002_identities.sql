@@ -10,12 +10,36 @@ CREATE TABLE saved_views (
 ) STRICT;
 CREATE INDEX saved_views_by_project ON saved_views (project_id);
 
-ALTER TABLE identities ADD COLUMN description TEXT NOT NULL DEFAULT '';
-ALTER TABLE identities ADD COLUMN view_id INTEGER REFERENCES saved_views (id);
+-- Made again, because numbers of identities are never used twice; nothing could write to either table before.
+DROP TABLE grants;
+DROP TABLE identities;
+
+CREATE TABLE identities (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind          TEXT NOT NULL CHECK (kind IN ('certificate', 'token')),
+    subject       TEXT NOT NULL,
+    name          TEXT NOT NULL,
+    description   TEXT NOT NULL,
+    secret_hash   TEXT,
+    certificate   TEXT,
+    administrator INTEGER NOT NULL CHECK (administrator IN (0, 1)),
+    view_id       INTEGER REFERENCES saved_views (id),
+    created_at    INTEGER NOT NULL,
+    expires_at    INTEGER,
+    last_used_at  INTEGER,
+    UNIQUE (kind, subject)
+) STRICT;
 CREATE UNIQUE INDEX identities_by_secret ON identities (secret_hash) WHERE secret_hash IS NOT NULL;
 CREATE INDEX identities_by_view ON identities (view_id) WHERE view_id IS NOT NULL;
 
-ALTER TABLE grants ADD COLUMN manages TEXT NOT NULL DEFAULT 'own' CHECK (manages IN ('own', 'all'));
+CREATE TABLE grants (
+    identity_id INTEGER NOT NULL REFERENCES identities (id) ON DELETE CASCADE,
+    project_id  INTEGER NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
+    role        TEXT NOT NULL CHECK (role IN ('viewer', 'publisher', 'admin')),
+    manages     TEXT NOT NULL CHECK (manages IN ('own', 'all')),
+    PRIMARY KEY (identity_id, project_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX grants_by_project ON grants (project_id);
 
 ALTER TABLE images ADD COLUMN published_by INTEGER REFERENCES identities (id) ON DELETE SET NULL;
 CREATE INDEX images_by_publisher ON images (published_by) WHERE published_by IS NOT NULL;

@@ -10,6 +10,15 @@
 //! assert!(view.parse_segment("colour=red").is_err());
 //! ```
 //!
+//! The same filters with blanks between them are the text of a saved view:
+//!
+//! ```
+//! use headwater_formats::view::View;
+//!
+//! let view: View = "os=debian,alpine latest=1".parse().unwrap();
+//! assert_eq!(view.words().to_string(), "latest=1 os=alpine,debian");
+//! ```
+//!
 //! A client of simplestreams downloads the whole list whenever it looks at it. With a view it downloads what it wants.
 //!
 //! What this module does not know: URLs (the caller splits the path and decodes percent escapes) and who may see
@@ -18,6 +27,9 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::alias;
 use crate::arch::Architecture;
@@ -66,6 +78,14 @@ pub enum ViewError {
     /// `latest` with something else than one number.
     #[error("latest={0} is no number of versions; use one number from 1 to {MAX_LATEST}")]
     Latest(String),
+    /// A percent sign without two hexadecimal digits, or bytes that are no UTF-8.
+    #[error(
+        "the filter {0:?} has a percent sign that begins no escape; write a percent sign as %25 and a blank as %20"
+    )]
+    Escape(String),
+    /// Filters that exclude one another.
+    #[error("these filters let nothing pass, because they exclude one another; mend them")]
+    Nothing,
 }
 
 /// A filter over products and their images; the default one lets everything pass.
@@ -162,9 +182,22 @@ impl View {
         Ok(())
     }
 
+    /// The same filter for versions of any age: what it says about an image by itself.
+    pub fn of_any_age(&self) -> Self {
+        Self { latest: None, ..self.clone() }
+    }
+
     /// Whether everything passes.
     pub fn is_everything(&self) -> bool {
         self.segments.0 == 0
+    }
+
+    /// Whether nothing can pass, because filters exclude one another (`os=debian` and `os=alpine`).
+    pub fn is_nothing(&self) -> bool {
+        fn empty<T>(set: &Option<BTreeSet<T>>) -> bool {
+            set.as_ref().is_some_and(BTreeSet::is_empty)
+        }
+        empty(&self.os) || empty(&self.variant) || empty(&self.arch) || empty(&self.image_type)
     }
 
     /// Whether the product as such passes: by `os`, `release`, `variant`, `arch` and `alias`.
@@ -252,8 +285,62 @@ fn values(key: &'static str, list: &str) -> Result<BTreeSet<String>, ViewError> 
 /// for the view of everything. A view that nothing can pass has a key without values; that is not parsed again.
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn segment<'a>(f: &mut fmt::Formatter<'_>, key: &str, values: impl Iterator<Item = &'a str>) -> fmt::Result {
-            write!(f, "only/{key}=")?;
+        self.write(f, "only/", "/", "/")
+    }
+}
+
+/// A view as people write it: see [`View::words`].
+#[derive(Debug, Clone, Copy)]
+pub struct Words<'a>(&'a View);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, "", " ", "")
+    }
+}
+
+/// Reads filters with blanks between them, `arch=arm64 latest=1`; a blank or a percent sign in a value is escaped as in a
+/// path (`%20`, `%25`). Nothing but blanks is the view of everything.
+impl FromStr for View {
+    type Err = ViewError;
+
+    fn from_str(text: &str) -> Result<Self, ViewError> {
+        let mut view = Self::default();
+        for word in text.split_whitespace() {
+            view.parse_segment(&decode(word).ok_or_else(|| ViewError::Escape(shorten(word)))?)?;
+        }
+        if view.is_nothing() { Err(ViewError::Nothing) } else { Ok(view) }
+    }
+}
+
+/// Decodes percent escapes.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut pieces = text.as_bytes().split(|byte| *byte == b'%');
+    bytes.extend_from_slice(pieces.next()?);
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        bytes.extend(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
+        bytes.extend_from_slice(rest);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl View {
+    /// The view as people write it: filters with blanks between them, values escaped as in a path. Reading it gives the same
+    /// view, unless it [lets nothing pass](Self::is_nothing).
+    pub fn words(&self) -> Words<'_> {
+        Words(self)
+    }
+
+    /// Each filter after `before`, with `between` them and `end` after the last.
+    fn write(&self, f: &mut fmt::Formatter<'_>, before: &str, between: &str, end: &str) -> fmt::Result {
+        let mut first = true;
+        let mut segment = |f: &mut fmt::Formatter<'_>, key: &str, values: &mut dyn Iterator<Item = &str>| {
+            if !std::mem::take(&mut first) {
+                f.write_str(between)?;
+            }
+            write!(f, "{before}{key}=")?;
             for (index, value) in values.enumerate() {
                 if index > 0 {
                     f.write_char(',')?;
@@ -267,30 +354,30 @@ impl fmt::Display for View {
                     }
                 }
             }
-            f.write_char('/')
-        }
+            Ok(())
+        };
         for set in &self.alias {
-            segment(f, "alias", set.iter().map(String::as_str))?;
+            segment(f, "alias", &mut set.iter().map(String::as_str))?;
         }
         if let Some(set) = &self.arch {
-            segment(f, "arch", set.iter().map(|arch| arch.stream_name()))?;
+            segment(f, "arch", &mut set.iter().map(|arch| arch.stream_name()))?;
         }
         if let Some(number) = self.latest {
-            segment(f, "latest", std::iter::once(number.to_string().as_str()))?;
+            segment(f, "latest", &mut std::iter::once(number.to_string().as_str()))?;
         }
         if let Some(set) = &self.os {
-            segment(f, "os", set.iter().map(String::as_str))?;
+            segment(f, "os", &mut set.iter().map(String::as_str))?;
         }
         for set in &self.release {
-            segment(f, "release", set.iter().map(String::as_str))?;
+            segment(f, "release", &mut set.iter().map(String::as_str))?;
         }
         if let Some(set) = &self.image_type {
-            segment(f, "type", set.iter().map(|kind| kind.as_str()))?;
+            segment(f, "type", &mut set.iter().map(|kind| kind.as_str()))?;
         }
         if let Some(set) = &self.variant {
-            segment(f, "variant", set.iter().map(String::as_str))?;
+            segment(f, "variant", &mut set.iter().map(String::as_str))?;
         }
-        Ok(())
+        if first { Ok(()) } else { f.write_str(end) }
     }
 }
 
@@ -367,7 +454,10 @@ mod tests {
         let left = view(&["latest=1"]).apply(vec![product.clone()]);
         assert_eq!(left[0].versions.len(), 1);
         assert_eq!(left[0].versions[0].name.as_str(), "20240104");
-        assert_eq!(view(&["type=vm", "type=container"]).narrow(product), None);
+        assert_eq!(view(&["type=vm", "type=container"]).narrow(product.clone()), None);
+        let of_any_age = view(&["type=container", "latest=1"]).of_any_age();
+        assert_eq!(of_any_age, view(&["type=container"]));
+        assert_eq!(of_any_age.narrow(product).unwrap().versions.len(), 2);
     }
 
     #[test]
@@ -394,6 +484,34 @@ mod tests {
         );
         let many = vec!["a"; 65].join(",");
         assert_eq!(error(&format!("os={many}")), "the filter os lists more than 64 values; list fewer");
+    }
+
+    #[test]
+    fn written_with_blanks_it_is_read_again() {
+        for (text, written) in [
+            ("", ""),
+            ("  arch=x86_64\tlatest=3 ", "arch=amd64 latest=3"),
+            ("alias=a%20b,100%25,%C3%A9", "alias=100%25,a%20b,%C3%A9"),
+            ("release=12 release=bookworm type=vm", "release=12 release=bookworm type=virtual-machine"),
+        ] {
+            let view: View = text.parse().unwrap();
+            assert_eq!(view.words().to_string(), written);
+            assert_eq!(written.parse(), Ok(view));
+        }
+        for (text, why) in [
+            ("os=debian os=alpine", "these filters let nothing pass, because they exclude one another; mend them"),
+            (
+                "alias=50%",
+                "the filter \"alias=50%\" has a percent sign that begins no escape; write a percent sign as %25 and a \
+                 blank as %20",
+            ),
+            ("os = debian", "the filter \"os\" has no value; write it as key=value, for example arch=arm64"),
+        ] {
+            assert_eq!(text.parse::<View>().unwrap_err().to_string(), why);
+        }
+        for bad in ["os=%f", "os=%zz", "os=%ff", "os=%00"] {
+            assert!(bad.parse::<View>().is_err(), "{bad}");
+        }
     }
 
     #[test]

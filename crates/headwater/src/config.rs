@@ -62,9 +62,20 @@ pub struct Config {
     /// How many days it is kept who did what (`headwater audit`); 0 is for ever.
     #[config(env = "HEADWATER_AUDIT_DAYS", default = 365)]
     pub audit_days: u32,
+    /// Whether publishers may have this server fetch images from other servers, and push
+    /// images to them. It then connects to whatever https address a publisher names.
+    #[config(env = "HEADWATER_CONNECT", default = true)]
+    pub connect: bool,
+    /// How often, in hours, images that follow their source are looked for there; 0 is
+    /// never.
+    #[config(env = "HEADWATER_AUTO_UPDATE_HOURS", default = 6)]
+    pub auto_update_hours: u32,
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
+    /// Private images.
+    #[config(nested)]
+    pub private: Private,
     /// What clients may cost.
     #[config(nested)]
     pub limits: LimitSettings,
@@ -93,6 +104,18 @@ pub struct Tls {
     pub allow_1_2: bool,
 }
 
+/// Private images.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct Private {
+    /// Files of streams with a token in their address can be had only from the network
+    /// (the IPv4 address, or the first half of the IPv6 address) to which the list was
+    /// sent. Without it, who overhears an address can use it from anywhere for a day:
+    /// only for clients whose address changes between two requests.
+    #[config(env = "HEADWATER_PRIVATE_BIND_ADDRESSES", default = true)]
+    pub bind_addresses: bool,
+}
+
 /// What clients may cost.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -100,6 +123,11 @@ pub struct LimitSettings {
     /// Connections at a time; further ones wait.
     #[config(env = "HEADWATER_LIMITS_CONNECTIONS", default = 4096)]
     pub connections: u32,
+    /// Connections at a time that one client may have: one IPv4 address, or the /64
+    /// of an IPv6 address; further ones are closed at once. 0 is no limit. Where a
+    /// proxy passes connections on, all of them are of one client, the proxy.
+    #[config(env = "HEADWATER_LIMITS_CONNECTIONS_PER_CLIENT", default = 2048)]
+    pub connections_per_client: u32,
     /// Seconds that a TLS handshake may take.
     #[config(env = "HEADWATER_LIMITS_HANDSHAKE_SECONDS", default = 10)]
     pub handshake_seconds: u32,
@@ -107,9 +135,19 @@ pub struct LimitSettings {
     /// open without one.
     #[config(env = "HEADWATER_LIMITS_IDLE_SECONDS", default = 30)]
     pub idle_seconds: u32,
-    /// Seconds that a client may take nothing of a download before it is given up.
+    /// Seconds that a client may take nothing of a download, or send nothing of an
+    /// upload, before it is given up.
     #[config(env = "HEADWATER_LIMITS_STALL_SECONDS", default = 60)]
     pub stall_seconds: u32,
+    /// Images that may be uploaded at a time; further ones wait, a minute at most.
+    #[config(env = "HEADWATER_LIMITS_UPLOADS", default = 16)]
+    pub uploads: u32,
+    /// GiB that one upload may have.
+    #[config(env = "HEADWATER_LIMITS_UPLOAD_GIB", default = 256)]
+    pub upload_gib: u32,
+    /// Bytes a second that an upload has to come with; looked at once a minute.
+    #[config(env = "HEADWATER_LIMITS_UPLOAD_RATE", default = 1024)]
+    pub upload_rate: u32,
     /// Seconds that running downloads may take when the server is told to end.
     #[config(env = "HEADWATER_LIMITS_DRAIN_SECONDS", default = 30)]
     pub drain_seconds: u32,
@@ -196,12 +234,15 @@ impl Config {
         if self.listen.is_empty() {
             return Err(ConfigError::NoAddress);
         }
-        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, .. } = self.limits;
+        let LimitSettings { connections, handshake_seconds, idle_seconds, stall_seconds, uploads, upload_gib, .. } =
+            self.limits;
         for (value, name) in [
             (connections, "limits.connections"),
             (handshake_seconds, "limits.handshake_seconds"),
             (idle_seconds, "limits.idle_seconds"),
             (stall_seconds, "limits.stall_seconds"),
+            (uploads, "limits.uploads"),
+            (upload_gib, "limits.upload_gib"),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(name));
@@ -236,9 +277,11 @@ impl Config {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         Limits {
             connections: usize::try_from(self.limits.connections).unwrap_or(usize::MAX),
+            connections_per_client: usize::try_from(self.limits.connections_per_client).unwrap_or(usize::MAX),
             handshake: seconds(self.limits.handshake_seconds),
             head: seconds(self.limits.idle_seconds),
             stall: seconds(self.limits.stall_seconds),
+            rate: u64::from(self.limits.upload_rate),
             drain: seconds(self.limits.drain_seconds),
             ..Limits::default()
         }
@@ -246,7 +289,7 @@ impl Config {
 }
 
 /// `images.example:8443`, `192.0.2.7:8443`, `[2001:db8::7]:8443`.
-fn is_host_and_port(text: &str) -> bool {
+pub fn is_host_and_port(text: &str) -> bool {
     let named = || {
         text.parse::<http::uri::Authority>().is_ok_and(|authority| {
             !authority.host().is_empty()
@@ -349,6 +392,31 @@ mod tests {
         }
         let found = std::fs::read_to_string(&page).unwrap_or_default();
         assert!(found == expected, "{} is out of date; run this test with HEADWATER_UPDATE_DOCS=1", page.display());
+    }
+
+    /// Every limit that can be set is explained, with its default, and nothing is explained that is not there.
+    #[test]
+    fn the_page_of_limits_names_every_setting_with_its_default() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/limits.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let template = template();
+        let (_, limits) = template.split_once("[limits]\n").unwrap();
+        let limits = limits.split("\n[").next().unwrap();
+        let settings: Vec<(&str, &str)> =
+            limits.lines().filter_map(|line| line.strip_prefix('#')?.split_once(" = ")).collect();
+        assert!(settings.len() > 5, "{settings:?}");
+        for (name, default) in &settings {
+            let rows: Vec<&str> = page.lines().filter(|line| line.contains(&format!("| `limits.{name}` |"))).collect();
+            assert!(!rows.is_empty(), "limits.{name} is not on the page");
+            for row in rows {
+                let told = row.split('|').nth(2).unwrap().trim();
+                assert!(told.split(' ').any(|word| word == *default), "limits.{name} = {default}, but: {row}");
+            }
+        }
+        for word in page.split('`').filter_map(|word| word.strip_prefix("limits.")) {
+            let name = word.split(' ').next().unwrap();
+            assert!(name == "name" || settings.iter().any(|(known, _)| *known == name), "there is no limits.{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Aliases (LXD and Incus `shared/api/image.go` `ImageAliasesEntry`).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::image::null_is_default;
 use crate::digest::Fingerprint;
 use crate::image::ImageType;
 
@@ -18,6 +19,21 @@ pub struct AliasEntry<'a> {
     /// The type of that image; clients that want a virtual machine compare it.
     #[serde(rename = "type")]
     pub image_type: ImageType,
+}
+
+/// What is received about an alias: the body of `POST` on the list and on an alias, of `PUT` and `PATCH`. Which fields have to be
+/// there depends on the method. A `type` is not listened to: it is the image's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct AliasChange {
+    /// The name; the new one when it is to be renamed.
+    #[serde(deserialize_with = "null_is_default")]
+    pub name: String,
+    /// The image: its fingerprint, or the beginning of it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub target: String,
+    /// Free text.
+    pub description: Option<String>,
 }
 
 #[cfg(test)]

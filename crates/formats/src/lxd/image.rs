@@ -1,4 +1,5 @@
-//! Images: [`Image`] as it is sent, [`ImagePut`] as it is received (LXD and Incus `shared/api/image.go`).
+//! Images: [`Image`] as it is sent, [`ImagePut`], [`ImagePatch`] and [`ImagesPost`] as they are received (LXD and Incus
+//! `shared/api/image.go`).
 
 use std::collections::BTreeMap;
 
@@ -104,7 +105,105 @@ pub struct ImagePut {
     pub profiles: Option<Vec<String>>,
 }
 
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// Some of what can be changed of an image: the body of `PATCH`. What is missing or `null` stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ImagePatch {
+    /// Whether the image shall follow its `update_source`.
+    pub auto_update: Option<bool>,
+    /// Properties that are added, or replace those of the same key.
+    pub properties: Option<BTreeMap<String, String>>,
+    /// Whether guests shall see it.
+    pub public: Option<bool>,
+    /// None keeps the expiry that is there.
+    pub expires_at: WireTime,
+    /// Names of profiles.
+    pub profiles: Option<Vec<String>>,
+}
+
+/// A request for an image in JSON: the body of `POST /1.0/images` that is no upload (LXD `shared/api/image.go` `ImagesPost`).
+/// Missing and `null` fields are as in [`ImagePut`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ImagesPost {
+    /// How the image shall be listed.
+    #[serde(flatten)]
+    pub put: ImagePut,
+    /// What its file shall be called; mostly empty.
+    #[serde(deserialize_with = "null_is_default")]
+    pub filename: String,
+    /// Where it comes from.
+    pub source: Option<ImagesPostSource>,
+    /// For images that are made from an instance.
+    #[serde(deserialize_with = "null_is_default")]
+    pub compression_algorithm: String,
+    /// Names that shall lead to it.
+    #[serde(deserialize_with = "null_is_default")]
+    pub aliases: Vec<NewAlias>,
+    /// For images that are made from an instance: `unified` or `split` (Incus).
+    #[serde(deserialize_with = "null_is_default")]
+    pub format: String,
+}
+
+/// Where an image shall come from (LXD `shared/api/image.go` `ImagesPostSource`). Empty is not said.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ImagesPostSource {
+    /// `push` asks for a token with which another server uploads; `pull` and empty are the same.
+    #[serde(deserialize_with = "null_is_default")]
+    pub mode: String,
+    /// `image`, `url`, or what is to become an image: `instance`, `container`, `virtual-machine`, `snapshot`.
+    #[serde(rename = "type", deserialize_with = "null_is_default")]
+    pub kind: String,
+    /// The server's URL.
+    #[serde(deserialize_with = "null_is_default")]
+    pub server: String,
+    /// `lxd`, `incus`, `simplestreams`, `direct`, `oci`.
+    #[serde(deserialize_with = "null_is_default")]
+    pub protocol: String,
+    /// The server's certificate in PEM.
+    #[serde(deserialize_with = "null_is_default")]
+    pub certificate: String,
+    /// The alias there.
+    #[serde(deserialize_with = "null_is_default")]
+    pub alias: String,
+    /// The fingerprint there; the beginning of one, or an alias, for a public image.
+    #[serde(deserialize_with = "null_is_default")]
+    pub fingerprint: String,
+    /// The secret that opens a private image.
+    #[serde(deserialize_with = "null_is_default")]
+    pub secret: String,
+    /// The project there.
+    #[serde(deserialize_with = "null_is_default")]
+    pub project: String,
+    /// `container` or `virtual-machine`, when an alias could mean both.
+    #[serde(deserialize_with = "null_is_default")]
+    pub image_type: String,
+    /// For `url`: where the image, or what names it, can be downloaded.
+    #[serde(deserialize_with = "null_is_default")]
+    pub url: String,
+    /// The instance that is to become an image.
+    #[serde(deserialize_with = "null_is_default")]
+    pub name: String,
+    /// Whether the image keeps the names that it has there (newer LXD).
+    #[serde(deserialize_with = "null_is_default")]
+    pub copy_aliases: bool,
+}
+
+/// A name to be made. Not checked: clients send what people typed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct NewAlias {
+    /// The name.
+    #[serde(deserialize_with = "null_is_default")]
+    pub name: String,
+    /// Free text.
+    #[serde(deserialize_with = "null_is_default")]
+    pub description: String,
+}
+
+/// `null` is what Go writes for a list or map that was never made, and takes for every zero value.
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Default + Deserialize<'de>,
@@ -165,5 +264,38 @@ mod tests {
         .unwrap();
         assert_eq!(put, ImagePut { public: true, ..ImagePut::default() });
         assert!(serde_json::from_str::<ImagePut>(r#"{"properties":{"a":1}}"#).is_err());
+    }
+
+    #[test]
+    fn a_request_for_an_image_as_clients_send_it() {
+        // lxc 5.0.2, `image copy --mode push`: the side that waits for the other.
+        let post: ImagesPost = serde_json::from_str(
+            r#"{"auto_update":false,"properties":{"os":"tiny"},"public":true,"expires_at":"2030-01-01T00:00:00Z","profiles":null,
+                "filename":"","source":{"alias":"","certificate":"","protocol":"","server":"","image_type":"","mode":"push",
+                "type":"","url":"","name":"","fingerprint":"ab","secret":"","project":""},"compression_algorithm":"","aliases":null}"#,
+        )
+        .unwrap();
+        let source = post.source.unwrap();
+        assert_eq!((source.mode.as_str(), source.kind.as_str(), source.fingerprint.as_str()), ("push", "", "ab"));
+        assert_eq!((post.put.public, post.put.properties["os"].as_str(), post.put.profiles), (true, "tiny", None));
+        assert_eq!(post.put.expires_at.to_string(), "2030-01-01T00:00:00Z");
+        assert!(post.aliases.is_empty());
+
+        let post: ImagesPost = serde_json::from_str(
+            r#"{"source":{"type":"image","copy_aliases":true},"aliases":[{"name":"a"}],"new":[1]}"#,
+        )
+        .unwrap();
+        assert_eq!(post.aliases, [NewAlias { name: "a".into(), description: String::new() }]);
+        assert!(post.source.is_some_and(|source| source.kind == "image" && source.copy_aliases));
+        assert_eq!(serde_json::from_str::<ImagesPost>("{}").unwrap(), ImagesPost::default());
+        assert!(serde_json::from_str::<ImagesPost>(r#"{"source":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_patch_knows_what_was_left_out() {
+        let patch: ImagePatch =
+            serde_json::from_str(r#"{"public":false,"properties":{"a":"b"},"profiles":null}"#).unwrap();
+        assert_eq!((patch.public, patch.auto_update, patch.profiles), (Some(false), None, None));
+        assert_eq!(patch.properties.unwrap()["a"], "b");
     }
 }

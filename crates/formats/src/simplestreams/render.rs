@@ -7,9 +7,15 @@
 //! A document is [`document_head`], the [`product_fragment`]s with [`DOCUMENT_SEPARATOR`] between them, and
 //! [`DOCUMENT_TAIL`]. Fragments can be kept and joined again; a fragment depends on nothing but its product. Over all the
 //! fragments of a document, product keys and fingerprints have to be unique: [`products`] sees to it by itself.
+//!
+//! Where a document's files lie is a [`FilesAt`], put in when it is written: most lie in `images/`, and those of a stream
+//! that belongs to somebody at an address that was made for them. A [`Draft`] is a document that still lacks it, so that
+//! what is written for one can be kept for others.
 
 use std::borrow::{Borrow, Cow};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -63,6 +69,75 @@ pub fn write_index<'a>(
     out.write_all(b"}}")
 }
 
+/// Where the files lie that a document names, relative to the address that people configure: what stands before their
+/// names, with a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FilesAt(Cow<'static, str>);
+
+impl FilesAt {
+    /// `images/`, where files lie that anybody may look for.
+    pub const IMAGES: Self = Self(Cow::Borrowed("images/"));
+
+    /// `f/<grant>/`, that many folders above the address of the stream. Go clients resolve the `..` before they ask (LXD and
+    /// Incus `client/simplestreams_images.go`, by `path.Join`), so that what stands in the stream's address is not sent;
+    /// Python refuses such paths. `None` unless the grant is made of letters, digits, `-` and `_`.
+    pub fn above(depth: usize, grant: &str) -> Option<Self> {
+        let good = !grant.is_empty() && grant.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        good.then(|| Self(format!("{}f/{grant}/", "../".repeat(depth)).into()))
+    }
+
+    /// The text. JSON needs no escapes for it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A piece of a document without the places of its files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Draft {
+    text: Vec<u8>,
+    /// Where in `text` the name of a file begins, ascending.
+    names: Vec<usize>,
+}
+
+impl Draft {
+    /// A piece that names no file.
+    pub fn plain(text: Vec<u8>) -> Self {
+        Self { text, names: Vec::new() }
+    }
+
+    /// Adds bytes that name no file.
+    pub fn push(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+    }
+
+    /// Adds another piece.
+    pub fn append(&mut self, other: &Self) {
+        let at = self.text.len();
+        self.names.extend(other.names.iter().map(|name| at + name));
+        self.text.extend_from_slice(&other.text);
+    }
+
+    /// The bytes, with the files in that place.
+    pub fn placed(&self, files: &FilesAt) -> Vec<u8> {
+        let prefix = files.as_str().as_bytes();
+        let mut out = Vec::with_capacity(self.text.len() + self.names.len() * prefix.len());
+        let mut done = 0;
+        for name in &self.names {
+            out.extend_from_slice(&self.text[done..*name]);
+            out.extend_from_slice(prefix);
+            done = *name;
+        }
+        out.extend_from_slice(&self.text[done..]);
+        out
+    }
+
+    /// How many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        self.text.len() + self.names.len() * size_of::<usize>()
+    }
+}
+
 /// The products document for that family of clients. The order is that of `products`; what cannot be listed is left
 /// out: images without a [`slot`], a fingerprint, a version name or a product key for the second time, versions and products
 /// without images.
@@ -95,7 +170,7 @@ pub fn write_products<P: Borrow<Product>>(
                 out.write_all(DOCUMENT_SEPARATOR)?;
             }
             first = false;
-            out.write_all(&fragment)?;
+            out.write_all(&fragment.placed(&FilesAt::IMAGES))?;
             keys.insert(product.key.clone());
         }
     }
@@ -112,14 +187,61 @@ pub fn document_head(updated: Timestamp) -> Vec<u8> {
 }
 
 /// One product as a member of the document's `products`: `"key":{…}`. `None` when nothing of it can be listed; then
-/// its key does not belong into the index either.
-pub fn product_fragment(product: &Product, family: Family) -> Option<Vec<u8>> {
-    fragment(product, family, &mut HashSet::new())
+/// its key does not belong into the index either. Images whose fingerprint was `seen` are left out, the others are added to it.
+pub fn product_fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Draft> {
+    fragment(product, family, seen)
 }
 
 /// Whether there is anything of this product to list: whether [`product_fragment`] gives something.
 pub fn lists_something(product: &Product) -> bool {
     product.versions.iter().any(|version| version.images.iter().any(|image| slot(image).is_some()))
+}
+
+/// Writes into memory, and knows how far it is.
+struct Counted<'a> {
+    text: Vec<u8>,
+    written: &'a Cell<usize>,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        self.written.set(self.text.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The name of a file. While it is being written, it notes where it begins: `serde_json` has handed on every byte before it
+/// by then, the opening quote too.
+#[derive(Clone)]
+struct Name<'a> {
+    file: &'a ImageFile,
+    written: &'a Cell<usize>,
+    names: &'a RefCell<Vec<usize>>,
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.names.borrow_mut().push(self.written.get());
+        f.write_str(&self.file.name())
+    }
+}
+
+impl Serialize for Name<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What the names of one fragment share.
+#[derive(Default)]
+struct Names {
+    written: Cell<usize>,
+    names: RefCell<Vec<usize>>,
 }
 
 fn in_memory(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Vec<u8> {
@@ -165,13 +287,13 @@ struct VersionOut<'a> {
     pubname: Option<&'a str>,
     #[serde(flatten)]
     extra: BTreeMap<&'a str, &'a Value>,
-    items: BTreeMap<Cow<'static, str>, ItemOut>,
+    items: BTreeMap<Cow<'static, str>, ItemOut<'a>>,
 }
 
 #[derive(Serialize, Clone)]
-struct ItemOut {
+struct ItemOut<'a> {
     ftype: &'static str,
-    path: String,
+    path: Name<'a>,
     size: u64,
     sha256: Digest,
     #[serde(rename = "combined_squashfs_sha256", skip_serializing_if = "Option::is_none")]
@@ -182,11 +304,11 @@ struct ItemOut {
     disk: Option<Fingerprint>,
 }
 
-impl ItemOut {
-    fn new(ftype: &'static str, file: &ImageFile) -> Self {
+impl<'a> ItemOut<'a> {
+    fn new(ftype: &'static str, file: &'a ImageFile, names: &'a Names) -> Self {
         Self {
             ftype,
-            path: format!("images/{}", file.name()),
+            path: Name { file, written: &names.written, names: &names.names },
             size: file.size,
             sha256: file.digest,
             squashfs: None,
@@ -196,7 +318,8 @@ impl ItemOut {
     }
 }
 
-fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Vec<u8>> {
+fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Draft> {
+    let names = Names::default();
     let mut versions = BTreeMap::new();
     for version in &product.versions {
         if versions.contains_key(version.name.as_str()) {
@@ -226,15 +349,20 @@ fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) 
         extra: foreign(&product.extra),
         versions: versions
             .iter()
-            .map(|(name, (version, images))| (*name, version_out(version, images, family)))
+            .map(|(name, (version, images))| (*name, version_out(version, images, family, &names)))
             .collect(),
     };
-    Some(in_memory(|bytes| {
-        serde_json::to_writer(&mut *bytes, &product.key)?;
-        bytes.push(b':');
-        serde_json::to_writer(bytes, &out)?;
-        Ok(())
-    }))
+    let mut text = Counted { text: Vec::new(), written: &names.written };
+    let written = serde_json::to_writer(&mut text, &product.key)
+        .map_err(io::Error::from)
+        .and_then(|()| text.write_all(b":"))
+        .and_then(|()| Ok(serde_json::to_writer(&mut text, &out)?));
+    let text = text.text;
+    match written {
+        Ok(()) => Some(Draft { text, names: names.names.take() }),
+        // Memory takes every byte, and all that is serialized here has text for its keys.
+        Err(error) => unreachable!("a product could not be written into memory: {error}"),
+    }
 }
 
 /// The images of a version that can stand side by side, in the order of their places.
@@ -251,27 +379,36 @@ fn choose<'a>(version: &'a Version, seen: &mut HashSet<Fingerprint>) -> Vec<(Slo
     chosen
 }
 
-fn version_out<'a>(version: &'a Version, images: &[(Slot, &'a Image)], family: Family) -> VersionOut<'a> {
+fn version_out<'a>(
+    version: &'a Version,
+    images: &[(Slot, &'a Image)],
+    family: Family,
+    names: &'a Names,
+) -> VersionOut<'a> {
     let text = |key: &str| not_empty(version.extra.get(key).and_then(Value::as_str));
     VersionOut {
         label: images.iter().find_map(|(_, image)| image.property("label")).or_else(|| text("label")),
         pubname: text("pubname"),
         extra: foreign(&version.extra),
-        items: items(images, family),
+        items: items(images, family, names),
     }
 }
 
-fn items(images: &[(Slot, &Image)], family: Family) -> BTreeMap<Cow<'static, str>, ItemOut> {
+fn items<'a>(
+    images: &[(Slot, &'a Image)],
+    family: Family,
+    names: &'a Names,
+) -> BTreeMap<Cow<'static, str>, ItemOut<'a>> {
     let mut items = BTreeMap::new();
-    let mut metadata_items: Vec<ItemOut> = Vec::new();
+    let mut metadata_items: Vec<ItemOut<'a>> = Vec::new();
     for (slot, image) in images {
         match (&image.files, slot.root_ftype()) {
             (ImageFiles::Split { metadata, root }, Some(ftype)) => {
                 let stem = if *slot == Slot::Disk { "disk" } else { "root" };
-                items.insert(format!("{stem}.{}", root.format.extension()).into(), ItemOut::new(ftype, root));
+                items.insert(format!("{stem}.{}", root.format.extension()).into(), ItemOut::new(ftype, root, names));
                 let position =
                     metadata_items.iter().position(|item| item.sha256 == metadata.digest).unwrap_or_else(|| {
-                        metadata_items.push(ItemOut::new("", metadata));
+                        metadata_items.push(ItemOut::new("", metadata, names));
                         metadata_items.len() - 1
                     });
                 let item = &mut metadata_items[position];
@@ -284,10 +421,10 @@ fn items(images: &[(Slot, &Image)], family: Family) -> BTreeMap<Cow<'static, str
             }
             (ImageFiles::Unified(file), _) => {
                 if family.reads_lxd() {
-                    items.insert("lxd_combined.tar.gz".into(), ItemOut::new("lxd_combined.tar.gz", file));
+                    items.insert("lxd_combined.tar.gz".into(), ItemOut::new("lxd_combined.tar.gz", file, names));
                 }
                 if family.reads_incus() {
-                    items.insert("incus_combined.tar.gz".into(), ItemOut::new("incus_combined.tar.gz", file));
+                    items.insert("incus_combined.tar.gz".into(), ItemOut::new("incus_combined.tar.gz", file, names));
                 }
             }
             (ImageFiles::Split { .. }, None) => {}

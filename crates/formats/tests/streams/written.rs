@@ -1,6 +1,6 @@
 //! The exact bytes of what is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use headwater_formats::alias;
 use headwater_formats::arch::Architecture;
@@ -8,8 +8,10 @@ use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::{FileFormat, Image, ImageFile, ImageFiles, ImageType};
 use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, Product, Version};
+use headwater_formats::simplestreams::render::{Draft, FilesAt};
 use headwater_formats::simplestreams::{Family, render};
 use headwater_formats::timestamp::Timestamp;
+use serde_json::Value;
 
 fn file(byte: u8, size: u64, extension: &str) -> ImageFile {
     ImageFile { digest: Digest::from_bytes([byte; 32]), size, format: FileFormat::from_extension(extension).unwrap() }
@@ -148,15 +150,49 @@ fn a_document_is_its_fragments() {
     }
     let products = [debian(), other];
     for family in Family::ALL {
-        let mut joined = render::document_head(at());
+        let mut seen = HashSet::new();
+        let mut joined = Draft::plain(render::document_head(at()));
         for (position, product) in products.iter().enumerate() {
             if position > 0 {
-                joined.extend(render::DOCUMENT_SEPARATOR);
+                joined.push(render::DOCUMENT_SEPARATOR);
             }
-            joined.extend(render::product_fragment(product, family).unwrap());
+            joined.append(&render::product_fragment(product, family, &mut seen).unwrap());
         }
-        joined.extend(render::DOCUMENT_TAIL);
-        assert_eq!(text(joined), text(render::products(&products, family, at())));
+        joined.push(render::DOCUMENT_TAIL);
+        assert_eq!(text(joined.placed(&FilesAt::IMAGES)), text(render::products(&products, family, at())));
+    }
+}
+
+#[test]
+fn files_lie_where_the_reader_may_get_them_and_nothing_else_changes() {
+    // What an upstream calls `path`, and a key that looks like the place of a file, stay as they are.
+    let mut product = debian();
+    product.extra.insert("upstream".into(), serde_json::json!({"path": "images/x.squashfs"}));
+    product.key = "\"path\":\"images/:é".into();
+    let place = FilesAt::above(2, "abc-9").unwrap();
+    assert_eq!(place.as_str(), "../../f/abc-9/");
+    for family in Family::ALL {
+        let draft = render::product_fragment(&product, family, &mut HashSet::new()).unwrap();
+        let read =
+            |files: &FilesAt| -> Value { serde_json::from_str(&format!("{{{}}}", text(draft.placed(files)))).unwrap() };
+        let (mut moved, usual) = (read(&place), read(&FilesAt::IMAGES));
+        let mut files = 0;
+        for version in moved[&product.key]["versions"].as_object_mut().unwrap().values_mut() {
+            for item in version["items"].as_object_mut().unwrap().values_mut() {
+                let name = item["path"].as_str().unwrap().strip_prefix("../../f/abc-9/").unwrap().to_owned();
+                item["path"] = format!("images/{name}").into();
+                files += 1;
+            }
+        }
+        assert!(files > 1);
+        assert_eq!(moved, usual);
+    }
+}
+
+#[test]
+fn a_grant_that_json_or_a_path_could_misread_is_none() {
+    for grant in ["", "a/b", "a\"b", "a\\b", "a b", "..", "a%2f", "é"] {
+        assert_eq!(FilesAt::above(1, grant), None, "{grant}");
     }
 }
 
@@ -280,6 +316,6 @@ fn what_cannot_be_listed_leaves_no_trace() {
     product.versions[0].images =
         vec![image(0x05, ImageType::VirtualMachine, ImageFiles::Unified(file(0x05, 1234, "tar.gz")))];
     assert!(!render::lists_something(&product));
-    assert_eq!(render::product_fragment(&product, Family::Lxd), None);
+    assert_eq!(render::product_fragment(&product, Family::Lxd, &mut HashSet::new()), None);
     assert!(text(render::products([product], Family::Lxd, at())).ends_with(r#""products":{}}"#));
 }

@@ -30,6 +30,7 @@ pub enum Action {
     CertificateUpdated,
     CertificateDeleted,
     TokenCreated,
+    TokenUpdated,
     TokenRevoked,
     JoinTokenCreated,
     JoinTokenRevoked,
@@ -40,7 +41,7 @@ pub enum Action {
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ImageCreated,
         Self::ImageUpdated,
         Self::ImageDeleted,
@@ -59,6 +60,7 @@ impl Action {
         Self::CertificateUpdated,
         Self::CertificateDeleted,
         Self::TokenCreated,
+        Self::TokenUpdated,
         Self::TokenRevoked,
         Self::JoinTokenCreated,
         Self::JoinTokenRevoked,
@@ -88,6 +90,7 @@ impl Action {
             Self::CertificateUpdated => "certificate-updated",
             Self::CertificateDeleted => "certificate-deleted",
             Self::TokenCreated => "token-created",
+            Self::TokenUpdated => "token-updated",
             Self::TokenRevoked => "token-revoked",
             Self::JoinTokenCreated => "join-token-created",
             Self::JoinTokenRevoked => "join-token-revoked",

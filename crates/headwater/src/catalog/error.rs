@@ -52,6 +52,9 @@ pub enum CatalogError {
     /// Tokens are bound to the view.
     #[error("the view \"{0}\" is what tokens are bound to; revoke them first (`headwater token list` shows them)")]
     ViewInUse(ViewName),
+    /// A view whose filters exclude one another.
+    #[error("the view \"{0}\" would let nothing pass, because its filters exclude one another; mend them")]
+    EmptyView(ViewName),
     /// A text that the databases cannot hold.
     #[error("a text with a NUL character cannot be kept in the catalog; leave the character out")]
     Text,

@@ -6,14 +6,15 @@ use std::sync::Mutex;
 use headwater_formats::digest::{Digest, Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
 use headwater_formats::lxd::Status;
-use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::names::{AliasName, ProjectName, ViewName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    AliasTarget, Catalog, ImageEdit, Join, Location, NewImage, OperationClass, Purpose, StoredOperation, Wanted,
+    AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass,
+    Purpose, StoredOperation, Wanted,
 };
-use crate::auth::{SecretHash, Viewer};
+use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
 
 static SEEN: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
 
@@ -24,14 +25,17 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
     SEEN.lock().unwrap().insert(sql.to_owned(), steps);
 }
 
-/// Statements whose answer is the whole table, or nearly so: there are few projects and servers, a list of operations is what goes on
-/// and the last hour by the index of their time, and one look at the schema per start.
+/// Statements whose answer is the whole table, or nearly so: there are few projects, identities, views, keys and servers, a list of
+/// operations is what goes on and the last hour by the index of their time, and one look at the schema per start.
 const WALKS: &[&str] = &[
     "FROM projects p",
     "FROM servers",
+    "FROM address_keys",
     "may_cancel, error, server, identity, purpose, expires_at FROM operations WHERE status ",
     "sqlite_master",
     "schema_migrations",
+    "ORDER BY n.kind, n.name",
+    "ORDER BY v.name",
 ];
 
 fn image(number: u8, public: bool) -> Image {
@@ -115,8 +119,13 @@ async fn no_statement_walks_through_a_table() {
     let alias = AliasName::new("a/arm64").unwrap();
     catalog.create_project(&other, "", now).await.unwrap();
     for number in 1..=4 {
-        let new =
-            NewImage { project: project.clone(), image: image(number, number % 2 == 0), aliases: vec![alias.clone()] };
+        let new = NewImage {
+            project: project.clone(),
+            image: image(number, number % 2 == 0),
+            aliases: vec![alias.clone().into()],
+            new_aliases: false,
+            published_by: None,
+        };
         catalog.commit_image(&new, now, || Ok(())).await.unwrap();
     }
     let follows = AliasTarget::Follows { os: "debian".into(), release: "12".into(), variant: "default".into() };
@@ -134,6 +143,8 @@ async fn no_statement_walks_through_a_table() {
             catalog.resolve_alias(&viewer, &project, &name, &Wanted::default()).await.unwrap();
         }
         catalog.file(&viewer, &Digest::from_bytes([1; 32])).await.unwrap();
+        let root = Digest::from_bytes([1, 2].repeat(16).try_into().unwrap());
+        catalog.has_product_with_file(&viewer, &project, &root, |_| false).await.unwrap();
     }
     let fingerprint = Fingerprint::from_bytes([1; 32]);
     let edit = ImageEdit { public: Some(true), properties: Some(BTreeMap::new()), ..ImageEdit::default() };
@@ -141,6 +152,7 @@ async fn no_statement_walks_through_a_table() {
     catalog.mark_used(&[(project.clone(), fingerprint)], now).await.unwrap();
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
+    identities(&catalog, &other, now).await;
     catalog.delete_project(&other, now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
@@ -165,4 +177,36 @@ async fn no_statement_walks_through_a_table() {
             assert_eq!(sorted, None, "a page must come from an index in its order:\n{sql}\nis run as\n{plan:#?}");
         }
     }
+}
+
+async fn identities(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
+    let name = ViewName::new("view").unwrap();
+    catalog.create_view(&name, project, &"arch=amd64".parse().unwrap(), "", now).await.unwrap();
+    catalog.saved_views().await.unwrap();
+    catalog.saved_view(&name).await.unwrap();
+    let hash = SecretHash::of("secret");
+    let grants = vec![Grant { project: project.clone(), role: Role::Viewer, manages: Manages::Own }];
+    let new = NewIdentity {
+        credential: Credential::Token { prefix: "hw_secret".to_owned(), hash: hash.clone() },
+        name: "ci".to_owned(),
+        description: String::new(),
+        administrator: false,
+        grants: grants.clone(),
+        view: Some(name.clone()),
+        expires_at: None,
+    };
+    let id = catalog.add_identity(&new, now).await.unwrap().id;
+    catalog.identity_by_token(&hash, now).await.unwrap();
+    catalog.identity_by_certificate("ab", now).await.unwrap();
+    catalog.identity(id, now).await.unwrap();
+    catalog.identities().await.unwrap();
+    let edit = IdentityEdit {
+        grants: Some(grants),
+        credential: Some(Credential::Token { prefix: "hw_other".to_owned(), hash }),
+        ..IdentityEdit::default()
+    };
+    catalog.edit_identity(id, &edit, now).await.unwrap();
+    catalog.mark_identities_seen(&[id], now).await.unwrap();
+    catalog.remove_identity(id, now).await.unwrap();
+    catalog.delete_view(&name, now).await.unwrap();
 }

@@ -2,11 +2,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headwater_formats::alias::split_arch;
 use headwater_formats::arch::Architecture;
+use headwater_formats::digest::Digest;
 use headwater_formats::names::ProjectName;
 use headwater_formats::product::{Line, Product, Version};
 use serde_json::Value as Json;
 
-use super::engine::{Batch, Tx, values};
+use super::engine::{Batch, Tx, Value, values};
 use super::names::{Following, fixed, following};
 use super::rows::{self, ImageRow, from_json};
 use super::sight::{Sight, sight};
@@ -21,6 +22,15 @@ struct ProductRow {
     extra: BTreeMap<String, Json>,
 }
 
+/// A product, and which of its names are fixed: they stay with an image of its newest version, whatever comes after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The product, with all its names.
+    pub product: Product,
+    /// Those that are fixed.
+    pub fixed: Vec<String>,
+}
+
 impl Catalog {
     /// Up to `limit` products in the byte order of their keys, after the given one, with all the versions and images
     /// that the viewer may see (versions in ascending byte order of their names) and the product's alias names: generated
@@ -31,6 +41,31 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn listed_products(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let sql = format!(
+            "{PRODUCT} WHERE p.project_id = $1 AND p.key > $2 \
+             AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{}) ORDER BY p.key LIMIT $3",
+            sight.and_visible("i")
+        );
+        let values = values![sight.project, after.unwrap_or_default(), rows::limit(limit)];
+        let page = page(&mut tx, sql, values).await?;
+        let products = complete(&mut tx, sight, page).await?;
+        tx.commit().await?;
+        Ok(products)
+    }
+
+    /// [`Catalog::listed_products`], without telling names apart.
+    ///
+    /// # Errors
+    /// As there.
     pub async fn products(
         &self,
         viewer: &Viewer,
@@ -38,36 +73,72 @@ impl Catalog {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Product>, CatalogError> {
+        let listed = self.listed_products(viewer, project, after, limit).await?;
+        Ok(listed.into_iter().map(|listed| listed.product).collect())
+    }
+
+    /// Whether one of the products that have this file, in an image that the viewer may see, is accepted. They are shown as
+    /// [`Catalog::products`] gives them.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn has_product_with_file(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        digest: &Digest,
+        accept: impl Fn(Product) -> bool,
+    ) -> Result<bool, CatalogError> {
         let mut tx = self.engine.read().await?;
         let sight = sight(&mut tx, viewer, project).await?;
-        let page = page(&mut tx, sight, after.unwrap_or_default(), limit).await?;
-        let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
-        let mut images = visible_images(&mut tx, sight, &ids).await?;
-        let mut extras = version_extras(&mut tx, &ids).await?;
-        let mut following = following(&mut tx, sight, &ids).await?;
-        let newest: Vec<i64> = images.values().flat_map(|images| of_newest_version(images)).map(|row| row.id).collect();
-        let mut fixed = fixed(&mut tx, &newest).await?;
-        tx.commit().await?;
-        Ok(page
-            .into_iter()
-            .map(|row| {
-                let images = images.remove(&row.id).unwrap_or_default();
-                let fixed =
-                    of_newest_version(&images).iter().filter_map(|image| fixed.remove(&image.id)).flatten().collect();
-                let names = names(following.remove(&row.id).unwrap_or_default(), fixed, row.line.architecture);
-                assemble(row, images, names, &mut extras)
-            })
-            .collect())
+        let sql = format!(
+            "SELECT DISTINCT i.product_id FROM image_files f JOIN images i ON i.id = f.image_id \
+             WHERE f.digest = $1 AND i.project_id = $2 AND i.product_id IS NOT NULL{}",
+            sight.and_visible("i")
+        );
+        let found = tx.rows(sql, values![digest.to_string(), sight.project]).await?;
+        let ids = found.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+        // Few at a time: a root file may be shared by many products.
+        for some in ids.chunks(PRODUCTS_AT_ONCE) {
+            for batch in Batch::of(some) {
+                let mut values = values![];
+                let sql = format!("{PRODUCT} WHERE p.id IN ({})", batch.bind(&mut values));
+                let page = page(&mut tx, sql, values).await?;
+                if complete(&mut tx, sight, page).await?.into_iter().any(|listed| accept(listed.product)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 
-async fn page(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Vec<ProductRow>, CatalogError> {
-    let sql = format!(
-        "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p \
-         WHERE p.project_id = $1 AND p.key > $2 \
-         AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{}) ORDER BY p.key LIMIT $3",
-        sight.and_visible("i")
-    );
+/// How many products are read at once to look for a file.
+const PRODUCTS_AT_ONCE: usize = 64;
+const PRODUCT: &str = "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p";
+
+/// The products of these rows with all that is visible of them.
+async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Vec<Listed>, CatalogError> {
+    let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
+    let mut images = visible_images(tx, sight, &ids).await?;
+    let mut extras = version_extras(tx, &ids).await?;
+    let mut following = following(tx, sight, &ids).await?;
+    let newest: Vec<i64> = images.values().flat_map(|images| of_newest_version(images)).map(|row| row.id).collect();
+    let mut fixed = fixed(tx, &newest).await?;
+    Ok(page
+        .into_iter()
+        .map(|row| {
+            let images = images.remove(&row.id).unwrap_or_default();
+            let newest = of_newest_version(&images).iter();
+            let fixed = newest.filter_map(|image| fixed.remove(&image.id)).flatten().collect();
+            let following = following.remove(&row.id).unwrap_or_default();
+            let (names, fixed) = names(following, fixed, row.line.architecture);
+            Listed { product: assemble(row, images, names, &mut extras), fixed }
+        })
+        .collect())
+}
+
+async fn page(tx: &mut Tx, sql: String, values: Vec<Value>) -> Result<Vec<ProductRow>, CatalogError> {
     let read = |row: &super::engine::Row| {
         Ok(ProductRow {
             id: row.int(0)?,
@@ -81,7 +152,7 @@ async fn page(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Ve
             extra: from_json(&row.text(6)?)?,
         })
     };
-    tx.rows(sql, values![sight.project, after, rows::limit(limit)]).await?.iter().map(read).collect()
+    tx.rows(sql, values).await?.iter().map(read).collect()
 }
 
 /// The visible images of these products, each product's from the oldest to the newest.
@@ -130,20 +201,27 @@ async fn version_extras(
     Ok(found)
 }
 
-/// The names of a product: generated ones, following ones, fixed ones, none twice.
-fn names(following: Vec<Following>, fixed: Vec<ImageAlias>, architecture: Architecture) -> Vec<String> {
+/// The names of a product: generated ones, following ones, fixed ones, none twice; and which of them are only fixed.
+fn names(following: Vec<Following>, fixed: Vec<ImageAlias>, architecture: Architecture) -> (Vec<String>, Vec<String>) {
     let fixed: BTreeSet<String> = fixed.into_iter().map(|alias| alias.name.as_str().to_owned()).collect();
+    let bare = |name: String| match split_arch(&name) {
+        (base, Some(found)) if found == architecture => base.to_owned(),
+        _ => name,
+    };
     let mut names: Vec<String> = Vec::new();
-    for name in following.into_iter().map(|name| name.name).chain(fixed) {
-        let name = match split_arch(&name) {
-            (base, Some(found)) if found == architecture => base.to_owned(),
-            _ => name,
-        };
+    for name in following.into_iter().map(|name| bare(name.name)) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    names
+    let following = names.len();
+    for name in fixed.into_iter().map(bare) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let fixed = names[following..].to_vec();
+    (names, fixed)
 }
 
 fn assemble(

@@ -165,7 +165,8 @@ impl Catalog {
         found.iter().map(|row| rows::parse("a fingerprint", &row.text(0)?)).collect()
     }
 
-    /// Removes a project without images and aliases; `default` stays. Files of images that were deleted from it are no
+    /// Removes a project without images, aliases and saved views; `default` stays. What was granted in it goes with it. Files of
+    /// images that were deleted from it are no
     /// longer served to those who could see it by a grant.
     ///
     /// # Errors
@@ -181,6 +182,11 @@ impl Catalog {
         let in_use = [
             ("images", "image", tx.row("SELECT 1 FROM images WHERE project_id = $1 LIMIT 1", values![id]).await?),
             ("aliases", "alias", tx.row("SELECT 1 FROM aliases WHERE project_id = $1 LIMIT 1", values![id]).await?),
+            (
+                "saved views",
+                "view",
+                tx.row("SELECT 1 FROM saved_views WHERE project_id = $1 LIMIT 1", values![id]).await?,
+            ),
         ];
         if let Some((what, command, _)) = in_use.iter().find(|(_, _, found)| found.is_some()) {
             return Err(CatalogError::ProjectInUse(format!(

@@ -141,14 +141,27 @@ const LONGEST_METHOD: usize = 32;
 /// Keys of a query whose values stay out of logs.
 const SECRET_KEYS: &[&str] = &["secret", "token", "password", "trust_token"];
 
-/// The address as it may be written down: without the values of secret keys, and without what follows `/t/`. At most 1024
-/// bytes of it.
+/// The address as it may be written down: without the values of secret keys, without what follows `/t/` and `/f/`, and
+/// without anything that looks like a token, however it is escaped and wherever it stands. At most 1024 bytes of it.
 pub fn redacted(path: &str, query: Option<&str>) -> String {
-    let path: Cow<'_, str> = match path.strip_prefix("/t/") {
-        Some(rest) => format!("/t/…{}", rest.find('/').map_or("", |at| &rest[at..])).into(),
-        None => path.into(),
-    };
-    let mut text = path.into_owned();
+    let mut text = String::with_capacity(path.len().min(1024));
+    // What comes first says what the next one is; a scheme and a host, or slashes too many, may stand before it.
+    let mut after_secret_key = false;
+    for (at, segment) in path.split('/').enumerate() {
+        if at > 0 {
+            text.push('/');
+        }
+        let plain = unescaped(segment);
+        if after_secret_key || holds_a_token(&plain) {
+            text.push('…');
+        } else {
+            text.push_str(segment);
+        }
+        after_secret_key = !after_secret_key && (plain == "t" || plain == "f");
+        if text.len() > 1024 {
+            break;
+        }
+    }
     for (at, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
         text.push(if at == 0 { '?' } else { '&' });
         match pair.split_once('=') {
@@ -156,6 +169,7 @@ pub fn redacted(path: &str, query: Option<&str>) -> String {
                 text.push_str(key);
                 text.push_str("=…");
             }
+            _ if holds_a_token(&unescaped(pair)) => text.push('…'),
             _ => text.push_str(pair),
         }
         if text.len() > 1024 {
@@ -170,6 +184,22 @@ pub fn redacted(path: &str, query: Option<&str>) -> String {
     text
 }
 
+/// Without percent escapes, as far as they can be read, several times over if need be.
+fn unescaped(text: &str) -> Cow<'_, str> {
+    let mut plain = Cow::Borrowed(text);
+    for _ in 0..3 {
+        match super::path::decode(&plain) {
+            Ok(next) if next != plain => plain = Cow::Owned(next),
+            _ => break,
+        }
+    }
+    plain
+}
+
+fn holds_a_token(plain: &str) -> bool {
+    plain.contains("hw_")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +211,21 @@ mod tests {
             "/1.0/images/a/export?project=p&secret=…&x"
         );
         assert_eq!(redacted("/t/abc/streams/v1/index.json", None), "/t/…/streams/v1/index.json");
+        assert_eq!(redacted("/f/abc/00.squashfs", None), "/f/…/00.squashfs");
         assert_eq!(redacted("/t/abc", Some("Token=1")), "/t/…?Token=…");
+        for (path, written) in [
+            ("/%74/abc/streams", "/%74/…/streams"),
+            ("/%2574/abc/streams", "/%2574/…/streams"),
+            ("//t/abc", "//t/…"),
+            ("/t/t/t/x", "/t/…/t/…"),
+            ("/p/a/f/abc/00.squashfs", "/p/a/f/…/00.squashfs"),
+            ("/p/hw_abc/x", "/p/…/x"),
+            ("/p/a%68w_abc/x", "/p/…/x"),
+            ("/images/f", "/images/f"),
+        ] {
+            assert_eq!(redacted(path, None), written);
+        }
+        assert_eq!(redacted("/1.0", Some("a=hw_x&b=%68w%5Fx&c=1")), "/1.0?…&…&c=1");
         assert_eq!(redacted(&format!("/{}", "é".repeat(5000)), None).len(), 1023 + '…'.len_utf8());
     }
 }

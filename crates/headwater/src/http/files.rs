@@ -1,7 +1,10 @@
-//! The files that streams name: `/images/<digest>.<extension>`, the same bytes for ever.
+//! The files that streams name: `/images/<digest>.<extension>`, the same bytes for ever, and the same below
+//! `/f/<grant>/`, for who holds the grant.
 //!
 //! The catalog says whether the caller may have the file; the blobs give the bytes. It is opened before the answer begins, so
 //! that deleting it meanwhile does not cut the answer short. This file does not know which image a file belongs to.
+
+use std::borrow::Cow;
 
 use headwater_formats::digest::Digest;
 use headwater_formats::image::{FileFormat, ImageFile};
@@ -13,8 +16,14 @@ use super::caller::Caller;
 use super::conditional::Validators;
 use super::respond::{self, OpenFile};
 use super::route::Dialect;
-use super::{State, failed};
+use super::{Connection, State, failed, signing};
+use crate::auth::Access;
+use crate::auth::address::FileGrant;
 use crate::blobs::{BlobError, Blobs, OpenBlob};
+use crate::catalog::CatalogError;
+
+/// What is told of a file that is not there, or not for the caller.
+pub(super) const NO_SUCH_FILE: &str = "there is no such file here; fetch the list of images again";
 
 /// Answers with the file, or with the same 404 whether it is missing, hidden, or of another format than the address says.
 pub async fn answer(
@@ -24,11 +33,70 @@ pub async fn answer(
     digest: Digest,
     format: FileFormat,
 ) -> Response<Body> {
-    let file = match state.app.catalog.file(&caller.viewer, &digest).await {
-        Ok(Some(file)) if file.format == format => file,
-        Ok(_) => {
-            return respond::text(StatusCode::NOT_FOUND, "there is no such file here; fetch the list of images again");
-        }
+    let cache = if caller.access.is_trusted() { respond::PRIVATE_FILE } else { respond::IMMUTABLE };
+    let found = find(state, &caller.access, &digest, format).await;
+    send(state, request, found, cache.into()).await
+}
+
+/// Answers who holds a grant. One that is wrong, has ended, is used from elsewhere, or is of somebody who is not known any
+/// more, is told what is told of a missing file.
+pub async fn signed(
+    state: &State,
+    request: &Parts,
+    connection: &Connection,
+    grant: &str,
+    digest: Digest,
+    format: FileFormat,
+) -> Response<Body> {
+    let Some(grant) = FileGrant::parse(grant) else { return missing() };
+    let access = match signing::access(state, &grant, connection.peer.ip()).await {
+        Ok(Some(access)) => access,
+        Ok(None) => return missing(),
+        Err(error) => return failed(Dialect::Text, "a signed address could not be looked up", &error),
+    };
+    let seconds = grant.ends_at().unix().saturating_sub((state.now)().unix()).max(0);
+    let found = find(state, &access, &digest, format).await;
+    send(state, request, found, format!("private, max-age={seconds}, immutable").into()).await
+}
+
+/// The file, if who has this access may have it. A token that is bound to a view may have the files of images that the view
+/// lets pass, of any age: `latest` says what is listed, and lists are an hour old.
+async fn find(
+    state: &State,
+    access: &Access,
+    digest: &Digest,
+    format: FileFormat,
+) -> Result<Option<ImageFile>, CatalogError> {
+    let catalog = &state.app.catalog;
+    let viewer = access.viewer();
+    let Some(file) = catalog.file(viewer, digest).await?.filter(|file| file.format == format) else { return Ok(None) };
+    let Some(bound) = access.identity().and_then(|identity| identity.view.as_ref()) else { return Ok(Some(file)) };
+    let Some(view) = catalog.saved_view(bound).await? else { return Ok(None) };
+    let filter = view.view.of_any_age();
+    let passes = |product| {
+        let images = filter.narrow(product).into_iter().flat_map(|product| product.versions).flat_map(|v| v.images);
+        images.into_iter().any(|image| image.files.iter().any(|(_, file)| file.digest == *digest))
+    };
+    match catalog.has_product_with_file(viewer, &view.project, digest, passes).await {
+        Ok(true) => Ok(Some(file)),
+        Ok(false) | Err(CatalogError::NoProject(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn missing() -> Response<Body> {
+    respond::text(StatusCode::NOT_FOUND, NO_SUCH_FILE)
+}
+
+async fn send(
+    state: &State,
+    request: &Parts,
+    found: Result<Option<ImageFile>, CatalogError>,
+    cache: Cow<'static, str>,
+) -> Response<Body> {
+    let file = match found {
+        Ok(Some(file)) => file,
+        Ok(None) => return missing(),
         Err(error) => return failed(Dialect::Text, "a file could not be looked up", &error),
     };
     let open = match open(&state.app.blobs, file).await {
@@ -37,9 +105,9 @@ pub async fn answer(
     };
     let open = OpenFile {
         size: open.size,
-        content_type: respond::media_type(format),
-        validators: Validators { etag: Some(etag(&digest)), modified: respond::modified(&open.file) },
-        cache: respond::IMMUTABLE,
+        content_type: respond::media_type(file.format),
+        validators: Validators { etag: Some(etag(&file.digest)), modified: respond::modified(&open.file) },
+        cache,
         save_as: None,
         file: open.file,
     };

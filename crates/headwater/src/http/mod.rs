@@ -33,18 +33,24 @@ pub mod conditional;
 pub mod connection;
 pub mod file_body;
 pub mod files;
+pub mod guard;
 pub mod incoming;
+pub mod linger;
 pub mod listen;
 pub mod lxd;
 pub mod path;
 pub mod plain;
+mod policy;
 pub mod query;
 pub mod respond;
 pub mod route;
+pub mod seen;
+mod signing;
 pub mod simplestreams;
 pub mod stall;
 pub mod tls;
 pub mod upgrade;
+pub mod uploads;
 pub mod used;
 pub mod websocket;
 
@@ -60,11 +66,17 @@ use http::{Method, Request, Response, StatusCode, header};
 use self::about::{About, Description};
 use self::body::Body;
 use self::buffers::Pool;
+use self::guard::Guard;
 use self::incoming::Incoming;
-use self::route::{Dialect, Endpoint, Route, Who};
+use self::query::Query;
+use self::route::{Dialect, Endpoint, Route};
+use self::seen::Seen;
 use self::simplestreams::Documents;
+use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
+use crate::client::{Client, Limits};
+use crate::fetch::Fetcher;
 use crate::operations::Operations;
 
 /// What can be set about the answers.
@@ -74,11 +86,29 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Whether signed addresses of files are good only from the network to which the list was sent.
+    pub bind_addresses: bool,
+    /// Whether publishers may have this server connect to other servers, to fetch images and to push them.
+    pub connect: bool,
+    /// How long other servers are waited for, and how much they may say.
+    pub client: Limits,
+    /// How many images may be uploaded at a time.
+    pub uploads: usize,
+    /// Most bytes of one upload.
+    pub upload_bytes: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { architectures: vec![Architecture::X86_64], document_cache: 32 * 1024 * 1024 }
+        Self {
+            architectures: vec![Architecture::X86_64],
+            document_cache: 32 * 1024 * 1024,
+            bind_addresses: true,
+            connect: true,
+            client: Limits::default(),
+            uploads: 16,
+            upload_bytes: 256 << 30,
+        }
     }
 }
 
@@ -90,7 +120,11 @@ pub struct State {
     pool: Arc<Pool>,
     used: Used,
     downloads: Downloads,
+    seen: Seen,
+    guard: Guard,
     operations: Operations,
+    uploads: Uploads,
+    fetcher: Fetcher,
     description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
@@ -102,12 +136,19 @@ impl State {
         Self {
             documents: Documents::new(settings.document_cache),
             operations: Operations::new(app.catalog.clone(), now),
+            uploads: Uploads::new(settings.uploads, settings.upload_bytes),
+            fetcher: Fetcher::new(
+                Client::new(settings.architectures.clone(), settings.client.clone()),
+                app.publisher.clone(),
+            ),
             app,
             settings,
             pool: Arc::default(),
             used: Used::default(),
             downloads: Downloads::default(),
             description: Description::default(),
+            seen: Seen::default(),
+            guard: Guard::default(),
             draining: AtomicBool::new(false),
             now,
         }
@@ -128,14 +169,20 @@ impl State {
         &self.operations
     }
 
+    /// What fetches images from other servers.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
     /// From now on `/readyz` says that no new requests are wanted, and nothing is begun in the background.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.operations.begin_ending();
     }
 
-    /// Writes down which images were downloaded since the last time.
+    /// Writes down which images were downloaded, and which identities seen, since the last time.
     pub async fn flush_used(&self) {
+        self.seen.flush(&self.app.catalog, (self.now)()).await;
         self.used.flush(&self.app.catalog, (self.now)()).await;
     }
 
@@ -190,6 +237,11 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>, connection: 
 
 async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection: &Connection) -> Response<Body> {
     let path = request.uri.path();
+    if !connection.is_tls()
+        && let Err(refusal) = plain::check_address(path)
+    {
+        return respond::text(StatusCode::BAD_REQUEST, refusal);
+    }
     let route = match Route::parse(path) {
         Ok(route) => route,
         Err(error) => return told(route::dialect_of(path), error.status(), api_words(&error), &error),
@@ -210,22 +262,35 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
             return response;
         }
     };
-    let caller = match caller::resolve(state, request, connection).await {
+    let caller = match caller::resolve(state, request, connection, route.token()).await {
         Ok(caller) => caller,
         Err(refusal) => return refused(row.dialect, &refusal),
     };
-    if !matches!(who, Who::Guests | Who::Bearer) && !caller.access.is_trusted() {
-        return told(row.dialect, StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED, &lxd::NOT_AUTHORIZED);
+    if row.dialect == Dialect::Api {
+        let query = match Query::parse(request.uri.query()) {
+            Ok(query) => query,
+            Err(error) => return lxd::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        return match policy::check(state, row, who, &caller, &query).await {
+            Ok(()) => lxd::answer(state, request, body, &caller, &query, route).await,
+            Err(response) => response,
+        };
     }
     match route {
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
-        Route::Index(scope) => simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Index).await,
+        Route::Index(scope) => {
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Index).await
+        }
         Route::Products(scope) => {
-            simplestreams::answer(state, request, &caller, scope, simplestreams::Kind::Products).await
+            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
-        route => lxd::answer(state, request, body, &caller, route).await,
+        Route::SignedFile { grant, digest, format } => {
+            files::signed(state, request, connection, &grant, digest, format).await
+        }
+        // The rest was answered in the other dialect.
+        _ => respond::text(StatusCode::NOT_FOUND, files::NO_SUCH_FILE),
     }
 }
 
@@ -247,14 +312,20 @@ fn told(dialect: Dialect, status: StatusCode, api: &str, sentence: &dyn std::fmt
 }
 
 fn refused(dialect: Dialect, refusal: &caller::Refused) -> Response<Body> {
-    match dialect {
-        Dialect::Api => lxd::error(StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED),
-        Dialect::Text => {
-            let mut response = respond::text(StatusCode::UNAUTHORIZED, refusal);
+    use caller::Refused;
+    let mut response = match (refusal, dialect) {
+        (Refused::Catalog(error), _) => return failed(dialect, "credentials could not be looked up", error),
+        (Refused::Unknown, Dialect::Api) => lxd::error(StatusCode::FORBIDDEN, lxd::NOT_AUTHORIZED),
+        (refusal, dialect) => told(dialect, refusal.status(), "", refusal),
+    };
+    match (refusal, dialect) {
+        (Refused::Unknown, Dialect::Text) => {
             respond::set(&mut response, header::WWW_AUTHENTICATE, "Basic realm=\"Headwater\", charset=\"UTF-8\"");
-            response
         }
+        (Refused::Busy(_), _) => respond::set(&mut response, header::RETRY_AFTER, guard::RETRY_AFTER.to_string()),
+        _ => {}
     }
+    response
 }
 
 async fn ready(state: &State) -> Response<Body> {

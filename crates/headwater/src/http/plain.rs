@@ -10,6 +10,7 @@
 use http::request::Parts;
 
 use super::caller;
+use super::path;
 use super::route::Row;
 
 /// Why a request is not answered in plain.
@@ -25,6 +26,17 @@ pub enum Refusal {
         "the request carries credentials in clear; use https:// and the same port, and consider them known to others"
     )]
     Credentials,
+}
+
+/// Whether an address may be asked for in plain at all: those that hold a secret are refused before anything is looked up,
+/// whether they mean something or not.
+pub fn check_address(path: &str) -> Result<(), Refusal> {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match path::decode(first).as_deref() {
+        Ok("t") => Err(Refusal::Credentials),
+        Ok("f") => Err(Refusal::TlsOnly),
+        _ => Ok(()),
+    }
 }
 
 /// Whether this request may be answered in plain.

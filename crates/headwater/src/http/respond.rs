@@ -23,6 +23,10 @@ use super::file_body::FileBody;
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// Caches may keep a document for a minute, so that a new image is seen soon.
 pub const SHORT: &str = "public, max-age=60";
+/// The same for a document that is one caller's: nobody between may keep it.
+pub const PRIVATE_SHORT: &str = "private, max-age=60";
+/// A file that not everybody may have: its bytes stay the same, but nobody between may keep them.
+pub const PRIVATE_FILE: &str = "private, max-age=86400, immutable";
 /// Answers that are about now.
 pub const NEVER: &str = "no-store";
 
@@ -75,6 +79,8 @@ pub struct Document {
     pub validators: Validators,
     /// The request headers that it depends on.
     pub vary: &'static str,
+    /// How long caches may keep it, and which.
+    pub cache: &'static str,
 }
 
 /// Answers with a document, or with 304 or 412 if the request's conditions say so.
@@ -84,7 +90,7 @@ pub fn document(request: &Parts, document: &Document) -> Response<Body> {
         Verdict::Send => with(StatusCode::OK, document.content_type, Body::full(document.bytes.clone())),
         other => refused(other),
     };
-    set(&mut response, header::CACHE_CONTROL, SHORT);
+    set(&mut response, header::CACHE_CONTROL, document.cache);
     set(&mut response, header::VARY, document.vary);
     validate(&mut response, &document.validators);
     if verdict == Verdict::Send && document.gzip {
@@ -124,8 +130,8 @@ pub struct OpenFile {
     pub content_type: &'static str,
     /// What a client's copy is compared with.
     pub validators: Validators,
-    /// How long caches may keep it.
-    pub cache: &'static str,
+    /// How long caches may keep it, and which.
+    pub cache: Cow<'static, str>,
     /// The name it is to be saved under, for a `Content-Disposition`; only characters that need no quotes.
     pub save_as: Option<String>,
 }

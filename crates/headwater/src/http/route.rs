@@ -332,7 +332,19 @@ impl Route {
             ["healthz"] => Ok(Self::Bare(E::Health)),
             ["readyz"] => Ok(Self::Bare(E::Ready)),
             ["1.0", rest @ ..] => api(rest),
+            ["f", grant, name] => match file(name) {
+                Some((digest, format)) => Ok(Self::SignedFile { grant: (*grant).to_owned(), digest, format }),
+                None => Err(RouteError::Nothing),
+            },
             all => stream(all),
+        }
+    }
+
+    /// The token that stands in it.
+    pub fn token(&self) -> Option<&Secret> {
+        match self {
+            Self::Index(scope) | Self::Products(scope) | Self::File { scope, .. } => scope.token.as_ref(),
+            _ => None,
         }
     }
 

@@ -17,12 +17,13 @@
 //! ```
 //!
 //! `task.rs` runs what runs here; `news.rs` tells listeners what happened, in the order in which the catalog numbered it, whoever did it;
-//! `keep.rs` is what goes on beside.
+//! `keep.rs` is what goes on beside; `join.rs` says what a token to join with tells.
 //!
 //! Operations are rows of the catalog, so that each of several servers can tell of them and a finished one outlives the server;
 //! progress is told by the server that runs it alone. A task whose server dies is ended as failed by the others, or at
 //! the next start. This room knows nothing of HTTP, or of what a task does.
 
+mod join;
 mod keep;
 mod news;
 mod task;
@@ -41,6 +42,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::join::{Invitation, JOIN_SECONDS};
 use self::news::News;
 use self::task::Tasks;
 pub use self::task::{AT_A_TIME, MOST_WAITING, Running};
@@ -59,6 +61,8 @@ pub struct NewTask {
     pub project: ProjectName,
     /// Addresses of what it works on, by kind (`images`).
     pub resources: BTreeMap<String, Vec<String>>,
+    /// What it tells from the beginning, and also when it fails. What it ends with is added.
+    pub metadata: Map<String, Value>,
     /// Whether it can be cancelled.
     pub may_cancel: bool,
     /// Whether who began it is a guest, and gets a secret to wait with.
@@ -72,6 +76,7 @@ impl NewTask {
             description: description.into(),
             project,
             resources: BTreeMap::new(),
+            metadata: Map::new(),
             may_cancel: true,
             with_secret: false,
         }
@@ -191,7 +196,10 @@ impl Operations {
         let (mut operation, secret) = self.task(actor, task)?;
         operation.may_cancel = false;
         match outcome {
-            Ok(metadata) => (operation.status, operation.metadata) = (Status::Success, metadata),
+            Ok(metadata) => {
+                operation.status = Status::Success;
+                operation.metadata.extend(metadata);
+            }
             Err(error) => (operation.status, operation.error) = (Status::Failure, error),
         }
         self.add(actor, operation, secret).await
@@ -314,6 +322,7 @@ impl Operations {
         let secret = task.with_secret.then(secret).transpose()?;
         let operation = StoredOperation {
             resources: task.resources,
+            metadata: task.metadata,
             may_cancel: task.may_cancel,
             ..self.blank(actor, task.description, task.project)
         };

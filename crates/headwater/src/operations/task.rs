@@ -34,6 +34,8 @@ pub(super) struct Tasks(Mutex<HashMap<String, Arc<Local>>>);
 #[derive(Debug)]
 struct Local {
     told: Mutex<Told>,
+    /// What it told from the beginning, without the progress.
+    from_the_beginning: Map<String, Value>,
     cancel: CancellationToken,
     /// Its end is in the catalog.
     ended: CancellationToken,
@@ -142,6 +144,7 @@ impl Operations {
         }
         let local = Arc::new(Local {
             told: Mutex::new(Told { operation: operation.clone(), news: false }),
+            from_the_beginning: operation.metadata.clone(),
             cancel: CancellationToken::new(),
             ended: CancellationToken::new(),
         });
@@ -240,10 +243,14 @@ impl Operations {
             told.news = false;
             operation.updated_at = (self.0.now)();
             operation.may_cancel = false;
-            (operation.status, operation.metadata, operation.error) = match outcome {
-                Ok(metadata) => (Status::Success, metadata, String::new()),
-                Err(error) if local.cancel.is_cancelled() => (Status::Cancelled, Map::new(), error),
-                Err(error) => (Status::Failure, Map::new(), error),
+            operation.metadata.clone_from(&local.from_the_beginning);
+            (operation.status, operation.error) = match outcome {
+                Ok(metadata) => {
+                    operation.metadata.extend(metadata);
+                    (Status::Success, String::new())
+                }
+                Err(error) if local.cancel.is_cancelled() => (Status::Cancelled, error),
+                Err(error) => (Status::Failure, error),
             };
             operation
         };

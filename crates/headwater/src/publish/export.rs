@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use headwater_formats::digest::Digest;
 use headwater_formats::image::{FileFormat, ImageFile};
 use headwater_formats::names::ProjectName;
+use headwater_formats::simplestreams::render::FilesAt;
 use headwater_formats::simplestreams::{Family, INDEX_PATH, PRODUCTS_PATH, slot};
 use headwater_formats::timestamp::Timestamp;
 use headwater_formats::view::View;
@@ -29,7 +30,7 @@ use super::{Publisher, blocking, hash};
 use crate::auth::Viewer;
 use crate::blobs::{BlobError, Blobs};
 use crate::catalog::CatalogError;
-use crate::documents::{self, Documents};
+use crate::documents::{self, Documents, Stream};
 
 /// What the export remembers between two runs; also the sign that a tree is ours.
 const STATE: &str = ".headwater-export.json";
@@ -102,24 +103,15 @@ impl Publisher {
     /// Writes or refreshes a tree. Running it again costs what has changed.
     pub async fn export(&self, request: ExportRequest, now: Timestamp) -> Result<Exported, ExportError> {
         let ExportRequest { project, view, family, viewer, .. } = &request;
-        if self.catalog.project(viewer, project).await?.is_none() {
-            return Err(CatalogError::NoProject(project.to_string()).into());
-        }
-        let (documents, files) = documents::with_each_product(
-            &self.catalog,
-            viewer,
-            project,
-            view,
-            *family,
-            BTreeSet::new,
-            |files, product| {
-                let images = product.versions.iter().flat_map(|version| &version.images);
-                for image in images.filter(|image| slot(image).is_some()) {
-                    files.extend(image.files.iter().map(|(_, file)| Named(file)));
-                }
-            },
-        )
+        let stream = Stream::of_project(viewer, project.clone(), view.clone(), *family);
+        let (drafts, files) = documents::with_each_product(&self.catalog, &stream, BTreeSet::new, |files, product| {
+            let images = product.versions.iter().flat_map(|version| &version.images);
+            for image in images.filter(|image| slot(image).is_some()) {
+                files.extend(image.files.iter().map(|(_, file)| Named(file)));
+            }
+        })
         .await?;
+        let documents = drafts.placed(&FilesAt::IMAGES);
         let blobs = self.blobs.clone();
         blocking(move || write_tree(&blobs, &request, &documents, &files, now)).await
     }

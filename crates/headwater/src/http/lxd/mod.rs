@@ -14,12 +14,15 @@ mod export;
 mod foreign;
 mod image_changes;
 mod images;
+mod joining;
 mod list;
+mod multipart;
 mod operations;
 mod projects;
 mod pull;
 mod push;
 mod server;
+mod upload;
 
 use headwater_formats::lxd::Envelope;
 use std::sync::Arc;
@@ -32,8 +35,9 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::caller::Caller;
+use super::guard::{self, Busy, Claim};
 use super::incoming::{BodyError, Incoming};
-use super::query::{Query, QueryError};
+use super::query::Query;
 use super::route::{Endpoint, Route};
 use super::{State, respond};
 use crate::catalog::{Catalog, CatalogError};
@@ -57,12 +61,15 @@ enum Failure {
     /// Serialising.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// The query.
-    #[error(transparent)]
-    Query(#[from] QueryError),
     /// The body.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// Too many wrong secrets.
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    /// An upload that is not taken.
+    #[error(transparent)]
+    Upload(#[from] super::uploads::Refused),
 }
 
 impl Failure {
@@ -73,8 +80,13 @@ impl Failure {
     fn into_response(self) -> Response<Body> {
         match self {
             Self::Told(status, message) => error(status, &message),
-            Self::Query(problem) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
-            Self::Body(problem) => error(StatusCode::BAD_REQUEST, &problem.to_string()),
+            Self::Body(problem) => error(problem.status(), &problem.to_string()),
+            Self::Busy(problem) => {
+                let mut response = error(StatusCode::TOO_MANY_REQUESTS, &problem.to_string());
+                respond::set(&mut response, header::RETRY_AFTER, guard::RETRY_AFTER.to_string());
+                response
+            }
+            Self::Upload(problem) => error(problem.status(), &problem.to_string()),
             Self::Catalog(CatalogError::NoProject(_)) => error(StatusCode::NOT_FOUND, "Project not found"),
             other => super::failed(super::route::Dialect::Api, "a request to the API failed", &other),
         }
@@ -109,27 +121,21 @@ pub(super) async fn answer(
     request: &Parts,
     body: Incoming,
     caller: &Caller,
+    query: &Query,
     route: Route,
 ) -> Response<Body> {
-    dispatch(state, request, body, caller, route).await.unwrap_or_else(Failure::into_response)
+    dispatch(Ask { state, request, caller, query }, body, route).await.unwrap_or_else(Failure::into_response)
 }
 
-async fn dispatch(
-    state: &Arc<State>,
-    request: &Parts,
-    body: Incoming,
-    caller: &Caller,
-    route: Route,
-) -> Result<Response<Body>, Failure> {
-    let query = Query::parse(request.uri.query())?;
-    let ask = Ask { state, request, caller, query: &query };
+async fn dispatch(ask: Ask<'_>, body: Incoming, route: Route) -> Result<Response<Body>, Failure> {
+    let Ask { state, request, caller, query } = ask;
     match (route, request.method.as_str()) {
         (Route::Bare(Endpoint::ApiRoot), _) => sync(["/1.0"]),
         (Route::Bare(Endpoint::Server), "GET") => server::get(&ask).await,
         (Route::Bare(Endpoint::Server), _) => server::change(),
-        (Route::Bare(Endpoint::Images), "GET") => images::list(state, caller, &query).await,
+        (Route::Bare(Endpoint::Images), "GET") => images::list(state, caller, query).await,
         (Route::Bare(Endpoint::Images), _) => create::post(&ask, body).await,
-        (Route::Bare(Endpoint::Aliases), "GET") => aliases::list(state, request, caller, &query).await,
+        (Route::Bare(Endpoint::Aliases), "GET") => aliases::list(state, request, caller, query).await,
         (Route::Bare(Endpoint::Aliases), _) => alias_changes::create(&ask, body).await,
         (Route::Image(Endpoint::Image, prefix), "GET") => images::get(&ask, prefix).await,
         (Route::Image(Endpoint::Image, prefix), "PUT") => image_changes::put(&ask, body, prefix).await,
@@ -139,7 +145,7 @@ async fn dispatch(
         (Route::Image(Endpoint::ImageExport, prefix), _) => push::post(&ask, body, prefix).await,
         (Route::Image(Endpoint::ImageRefresh, prefix), _) => pull::refresh(&ask, prefix).await,
         (Route::Image(_, prefix), _) => image_changes::secret(&ask, prefix).await,
-        (Route::Alias(name), "GET") => aliases::get(state, request, caller, &query, name).await,
+        (Route::Alias(name), "GET") => aliases::get(&ask, name).await,
         (Route::Alias(name), "POST") => alias_changes::rename(&ask, body, name).await,
         (Route::Alias(name), "PUT") => alias_changes::put(&ask, body, name).await,
         (Route::Alias(name), "PATCH") => alias_changes::patch(&ask, body, name).await,
@@ -155,7 +161,7 @@ async fn dispatch(
         (Route::Bare(Endpoint::Projects), "GET") => projects::list(&ask).await,
         (Route::Bare(Endpoint::Projects), _) => projects::create(&ask, body).await,
         (Route::Project(name), method) => projects::one(&ask, body, name, method).await,
-        (Route::Foreign(rest), method) => foreign::answer(&rest, method, &query),
+        (Route::Foreign(rest), method) => foreign::answer(&rest, method, query),
         _ => Err(Failure::not_found("not found")),
     }
 }
@@ -178,6 +184,14 @@ impl Ask<'_> {
     /// The project that the request is about: see [`project`].
     async fn project(&self) -> Result<ProjectName, Failure> {
         project(self.state, self.caller, self.query).await
+    }
+
+    /// Counts a secret that was wrong, and waits as long as it has to before that may be told.
+    async fn wrong_secret(&self, claim: Claim<'_>) -> Result<(), Failure> {
+        match self.caller.actor.address {
+            Some(client) => Ok(self.state.guard.failed(client, claim).await?),
+            None => Ok(()),
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -204,6 +218,15 @@ fn created(address: String) -> Result<Response<Body>, Failure> {
 /// What is not there yet.
 fn not_implemented() -> Failure {
     Failure::Told(StatusCode::NOT_IMPLEMENTED, "not implemented".to_owned())
+}
+
+/// The same for who may ask, with the answer to give when it is not there.
+pub(super) async fn named_project(
+    state: &State,
+    caller: &Caller,
+    query: &Query,
+) -> Result<ProjectName, Response<Body>> {
+    project(state, caller, query).await.map_err(Failure::into_response)
 }
 
 /// The project that a request is about: `project=`, else the default one. Another project in which the caller sees nothing is

@@ -1,7 +1,11 @@
-//! Documents, prepared once and kept: rendered for a revision, a project, a filter and a family, as they are sent.
+//! Documents, prepared once and kept: rendered for a revision and a stream, then with the place of their files put in, as they
+//! are sent.
 //!
-//! The plain and the compressed form are kept apart, each when somebody asks for it; nearly all clients ask for gzip. An
-//! entry that nobody asked for in ten minutes goes, and so do the least used ones when the cache is full. Several who ask for
+//! Most streams have their files in one place, and what is kept of them is what is sent: the plain and the compressed form
+//! apart, each when somebody asks for it; nearly all clients ask for gzip. Where files have a place for each caller, the draft is
+//! kept too, so that another caller, or the next hour, costs no reading of the catalog.
+//!
+//! An entry that nobody asked for in ten minutes goes, and so do the least used ones when the cache is full. Several who ask for
 //! a document that is not there wait for one rendering of it, and only a few are rendered at a time.
 
 use std::io::Write;
@@ -12,22 +16,24 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headwater_formats::names::ProjectName;
-use headwater_formats::simplestreams::Family;
+use headwater_formats::simplestreams::render::FilesAt;
+use headwater_formats::timestamp::Timestamp;
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::auth::Viewer;
 use crate::catalog::{Catalog, CatalogError, Revision};
-use crate::documents;
+use crate::documents::{self, Drafts, Stream};
 use crate::http::conditional::Validators;
-use crate::http::route::{Place, Scope};
 
 /// How many documents are rendered at a time.
 const RENDERED_AT_ONCE: usize = 2;
 /// How long one is kept that nobody asks for.
 const IDLE: Duration = Duration::from_secs(600);
+/// How hard gzip tries for a document that many ask for.
+const SHARED: Compression = Compression::new(6);
+/// And for one that is one caller's, for an hour: a third of the time for a tenth more bytes.
+const PERSONAL: Compression = Compression::new(3);
 
 /// Which document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,15 +42,6 @@ pub enum Kind {
     Index,
     /// `images.json`
     Products,
-}
-
-/// For whom, in which form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Wanted {
-    /// For which clients.
-    pub family: Family,
-    /// Compressed with gzip.
-    pub gzip: bool,
 }
 
 /// A document as it is sent.
@@ -63,96 +60,119 @@ struct Pair {
     products: Prepared,
 }
 
+/// What is listed, at which moment.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Listed {
+    revision: Revision,
+    stream: Stream,
+}
+
+/// How it is sent.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    revision: Revision,
-    project: ProjectName,
-    view: String,
-    viewer: Viewer,
-    wanted: Wanted,
+    listed: Arc<Listed>,
+    files: FilesAt,
+    gzip: bool,
 }
 
 /// The documents that are kept.
 #[derive(Debug)]
 pub struct Documents {
-    kept: Cache<Arc<Key>, Pair>,
+    sent: Cache<Arc<Key>, Pair>,
+    drafts: Cache<Arc<Listed>, Arc<Drafts>>,
     rendering: Semaphore,
 }
 
 impl Documents {
     /// An empty cache for that many bytes.
     pub fn new(bytes: u64) -> Self {
-        let kept = Cache::builder()
-            .max_capacity(bytes)
-            .weigher(|_, pair: &Pair| {
-                let bytes = pair.index.bytes.len() + pair.products.bytes.len();
-                u32::try_from(bytes + 512).unwrap_or(u32::MAX)
-            })
+        let weight = |bytes: usize| u32::try_from(bytes + 512).unwrap_or(u32::MAX);
+        let sent = Cache::builder()
+            .max_capacity(bytes / 2)
+            .weigher(move |_, pair: &Pair| weight(pair.index.bytes.len() + pair.products.bytes.len()))
             .time_to_idle(IDLE)
             .build();
-        Self { kept, rendering: Semaphore::new(RENDERED_AT_ONCE) }
+        let drafts = Cache::builder()
+            .max_capacity(bytes / 2)
+            .weigher(move |_, drafts: &Arc<Drafts>| weight(drafts.index.len() + drafts.products.size()))
+            .time_to_idle(IDLE)
+            .build();
+        Self { sent, drafts, rendering: Semaphore::new(RENDERED_AT_ONCE) }
     }
 
-    /// A document, from the cache or made now. [`CatalogError::NoProject`] also for a project in which the viewer sees nothing.
+    /// A document of a stream whose files are in that place, from the cache or made now.
+    ///
+    /// # Errors
+    /// As [`documents::draft`].
     pub async fn get(
         &self,
         catalog: &Catalog,
-        viewer: &Viewer,
-        scope: &Scope,
+        stream: Stream,
+        files: FilesAt,
         kind: Kind,
-        wanted: Wanted,
+        gzip: bool,
     ) -> Result<Prepared, Arc<CatalogError>> {
-        let key = Arc::new(Key {
-            revision: catalog.revision().await?,
-            project: project_of(scope),
-            view: scope.view.to_string(),
-            viewer: viewer.clone(),
-            wanted,
-        });
-        let pair = self.kept.try_get_with(Arc::clone(&key), self.prepare(catalog, scope, &key)).await?;
+        let listed = Arc::new(Listed { revision: catalog.revision().await?, stream });
+        let key = Arc::new(Key { listed, files, gzip });
+        let pair = match self.sent.get(&key).await {
+            Some(pair) => pair,
+            None => {
+                let drafts = if key.files == FilesAt::IMAGES {
+                    None
+                } else {
+                    let listed = &key.listed;
+                    Some(self.drafts.try_get_with(Arc::clone(listed), self.draft(catalog, listed)).await?)
+                };
+                self.sent.try_get_with(Arc::clone(&key), self.prepare(catalog, &key, drafts)).await?
+            }
+        };
         Ok(match kind {
             Kind::Index => pair.index,
             Kind::Products => pair.products,
         })
     }
 
-    async fn prepare(&self, catalog: &Catalog, scope: &Scope, key: &Key) -> Result<Pair, CatalogError> {
+    async fn draft(&self, catalog: &Catalog, listed: &Listed) -> Result<Arc<Drafts>, CatalogError> {
         // The semaphore is never closed: it lives as long as the cache.
         let _turn = self.rendering.acquire().await;
-        let Key { project, viewer, wanted, .. } = key;
-        if !project.is_default() && catalog.project(viewer, project).await?.is_none() {
-            return Err(CatalogError::NoProject(project.to_string()));
-        }
-        let made = documents::both(catalog, viewer, project, &scope.view, wanted.family).await?;
-        let gzip = wanted.gzip;
-        let pair = tokio::task::spawn_blocking(move || Pair {
-            index: Prepared::new(made.index, gzip, made.revision),
-            products: Prepared::new(made.products, gzip, made.revision),
+        documents::draft(catalog, &listed.stream).await.map(Arc::new)
+    }
+
+    async fn prepare(&self, catalog: &Catalog, key: &Key, drafts: Option<Arc<Drafts>>) -> Result<Pair, CatalogError> {
+        let level = if drafts.is_some() { PERSONAL } else { SHARED };
+        let drafts = match drafts {
+            Some(drafts) => drafts,
+            None => self.draft(catalog, &key.listed).await?,
+        };
+        let _turn = self.rendering.acquire().await;
+        let (files, level) = (key.files.clone(), key.gzip.then_some(level));
+        let pair = tokio::task::spawn_blocking(move || {
+            let made = drafts.placed(&files);
+            let modified = made.revision.changed_at;
+            Pair {
+                index: Prepared::new(made.index, level, modified),
+                products: Prepared::new(made.products, level, modified),
+            }
         });
         pair.await.map_err(|error| CatalogError::Bytes(std::io::Error::other(error)))
     }
 }
 
 impl Prepared {
-    fn new(plain: Vec<u8>, gzip: bool, revision: Revision) -> Self {
-        let bytes = if gzip { compress(&plain) } else { plain };
+    fn new(plain: Vec<u8>, level: Option<Compression>, modified: Timestamp) -> Self {
+        let bytes = match level {
+            Some(level) => compress(&plain, level),
+            None => plain,
+        };
         let etag = format!("\"{}\"", &HEXLOWER.encode(&Sha256::digest(&bytes))[..32]);
-        let validators = Validators { etag: Some(etag), modified: Some(revision.changed_at) };
+        let validators = Validators { etag: Some(etag), modified: Some(modified) };
         Self { bytes: Bytes::from(bytes), validators }
     }
 }
 
-/// The project that a scope looks at.
-fn project_of(scope: &Scope) -> ProjectName {
-    match &scope.place {
-        Place::Project(project) => project.clone(),
-        Place::Bare | Place::View(_) => ProjectName::default_project(),
-    }
-}
-
 /// Compresses without a time stamp, so that the same document is the same bytes on every server.
-fn compress(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::new(6));
+fn compress(plain: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 3), level);
     // Memory takes every byte: this cannot fail.
     let _ = encoder.write_all(plain);
     encoder.finish().unwrap_or_default()

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use headwater_formats::names::ProjectName;
 use headwater_formats::simplestreams::Family;
+use headwater_formats::simplestreams::render::FilesAt;
 use headwater_formats::view::View;
 
 use super::kit::*;
 use crate::auth::Viewer;
-use crate::documents;
+use crate::documents::{self, Stream};
 use crate::publish::{ExportError, ExportRequest, Exported};
 
 const DAY: u32 = 24 * 3600;
@@ -39,16 +40,16 @@ async fn a_tree_holds_what_a_server_answers_and_every_file_it_names() {
     room.publish(request(meta.clone(), Some(root_a.clone()))).await.unwrap();
     room.publish(request(unified("20250602_07:42"), None)).await.unwrap();
     let mut private = request(metadata("20250603_07:42"), Some(root("private")));
-    private.public = false;
+    private.listing.public = false;
     room.publish(private).await.unwrap();
 
     let to = room.path("tree");
     let exported = room.app.publisher.export(asked(to.clone()), at(NOW)).await.unwrap();
     assert_eq!((exported.files, exported.added), (3, 3));
-    let (catalog, project) = (&room.app.catalog, ProjectName::default_project());
-    let view = View::default();
-    let index = documents::index(catalog, &Viewer::guest(), &project, &view, Family::Incus).await.unwrap();
-    let products = documents::products(catalog, &Viewer::guest(), &project, &view, Family::Incus).await.unwrap();
+    let (project, view) = (ProjectName::default_project(), View::default());
+    let stream = Stream::of_project(&Viewer::guest(), project, view, Family::Incus);
+    let made = documents::draft(&room.app.catalog, &stream).await.unwrap().placed(&FilesAt::IMAGES);
+    let (index, products) = (made.index, made.products);
     assert_eq!(fs::read(to.join("streams/v1/index.json")).unwrap(), index);
     assert_eq!(fs::read(to.join("streams/v1/images.json")).unwrap(), products);
 

@@ -4,6 +4,7 @@ mod aliases;
 mod committing;
 mod concurrency;
 mod files;
+mod identities;
 mod model;
 mod opening;
 mod operations;
