@@ -2,6 +2,7 @@
 
 mod addresses;
 mod api;
+mod asking;
 mod callers;
 mod documents;
 mod files;
@@ -11,3 +12,4 @@ mod plain;
 mod program;
 mod slow;
 mod sockets;
+mod uploads;
