@@ -62,6 +62,14 @@ pub struct Config {
     /// How many days it is kept who did what (`headwater audit`); 0 is for ever.
     #[config(env = "HEADWATER_AUDIT_DAYS", default = 365)]
     pub audit_days: u32,
+    /// Whether publishers may have this server fetch images from other servers, and push
+    /// images to them. It then connects to whatever https address a publisher names.
+    #[config(env = "HEADWATER_CONNECT", default = true)]
+    pub connect: bool,
+    /// How often, in hours, images that follow their source are looked for there; 0 is
+    /// never.
+    #[config(env = "HEADWATER_AUTO_UPDATE_HOURS", default = 6)]
+    pub auto_update_hours: u32,
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
@@ -281,7 +289,7 @@ impl Config {
 }
 
 /// `images.example:8443`, `192.0.2.7:8443`, `[2001:db8::7]:8443`.
-fn is_host_and_port(text: &str) -> bool {
+pub fn is_host_and_port(text: &str) -> bool {
     let named = || {
         text.parse::<http::uri::Authority>().is_ok_and(|authority| {
             !authority.host().is_empty()

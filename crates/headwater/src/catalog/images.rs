@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
-use headwater_formats::image::Image;
+use headwater_formats::image::{Image, UpdateSource};
 use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::product::{Line, version_name};
 use headwater_formats::timestamp::Timestamp;
@@ -80,6 +80,8 @@ pub struct ImageEdit {
     pub auto_update: Option<bool>,
     /// Names of profiles.
     pub profiles: Option<Vec<String>>,
+    /// Where it was copied from; `Some(None)` is from nowhere.
+    pub update_source: Option<Option<UpdateSource>>,
 }
 
 impl Catalog {
@@ -185,7 +187,7 @@ impl Catalog {
         let to = if moved { place(&mut tx, project_id, &image).await? } else { before.place.clone() };
         tx.execute(
             "UPDATE images SET public = $1, expires_at = $2, auto_update = $3, properties = $4, profiles = $5, \
-             product_id = $6, version = $7 WHERE id = $8",
+             product_id = $6, version = $7, update_source = $8 WHERE id = $9",
             values![
                 image.public,
                 image.expires_at.map(Timestamp::unix),
@@ -194,6 +196,7 @@ impl Catalog {
                 to_json(&image.profiles)?,
                 to.as_ref().map(|(product, _)| *product),
                 to.as_ref().map(|(_, version)| version.as_str().to_owned()),
+                image.update_source.as_ref().map(to_json).transpose()?,
                 before.id,
             ],
         )
@@ -237,7 +240,12 @@ impl ImageEdit {
         image.auto_update = edit.auto_update.unwrap_or(image.auto_update);
         image.properties = edit.properties.unwrap_or_else(|| std::mem::take(&mut image.properties));
         image.profiles = edit.profiles.unwrap_or_else(|| std::mem::take(&mut image.profiles));
+        image.update_source = edit.update_source.unwrap_or_else(|| image.update_source.take());
     }
+}
+
+fn source(image: &Image) -> String {
+    image.update_source.as_ref().map_or_else(|| "none".to_owned(), |source| source.alias.clone())
 }
 
 /// What an edit changed, for the audit: new values, and of properties the keys, because their values can be long.
@@ -252,6 +260,7 @@ fn changes(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
         (before.expires_at != after.expires_at, "expires_at", after.expires_at.map_or_else(never, Timestamp::rfc3339)),
         (before.auto_update != after.auto_update, "auto_update", after.auto_update.to_string()),
         (before.profiles != after.profiles, "profiles", after.profiles.join(", ")),
+        (before.update_source != after.update_source, "update_source", source(after)),
     ];
     changes.into_iter().filter(|(changed, ..)| *changed).map(|(_, key, value)| (key, value)).collect()
 }

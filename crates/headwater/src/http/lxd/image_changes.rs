@@ -31,6 +31,7 @@ pub(super) async fn put(
         properties: Some(put.properties),
         expires_at: put.expires_at.0.map(Some),
         profiles: Some(put.profiles.unwrap_or_else(|| vec!["default".to_owned()])),
+        update_source: None,
     })
     .await
 }
@@ -49,6 +50,7 @@ pub(super) async fn patch(
         properties: patch.properties.map(|more| image.properties.clone().into_iter().chain(more).collect()),
         expires_at: patch.expires_at.0.map(Some),
         profiles: patch.profiles,
+        update_source: None,
     })
     .await
 }
