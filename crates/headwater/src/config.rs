@@ -289,7 +289,7 @@ impl Config {
 }
 
 /// `images.example:8443`, `192.0.2.7:8443`, `[2001:db8::7]:8443`.
-fn is_host_and_port(text: &str) -> bool {
+pub fn is_host_and_port(text: &str) -> bool {
     let named = || {
         text.parse::<http::uri::Authority>().is_ok_and(|authority| {
             !authority.host().is_empty()

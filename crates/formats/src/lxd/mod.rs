@@ -19,6 +19,7 @@ pub mod export;
 pub mod image;
 pub mod join_token;
 pub mod operation;
+pub mod project;
 pub mod server;
 pub mod time;
 
@@ -28,5 +29,6 @@ pub use envelope::{Empty, Envelope};
 pub use image::{AliasName, Image, ImagePatch, ImagePut, ImagesPost, ImagesPostSource, NewAlias};
 pub use join_token::{JoinToken, NoJoinToken};
 pub use operation::{Operation, Status};
+pub use project::{Project, ProjectPost, ProjectPut, ProjectsPost};
 pub use server::{EXTENSIONS, Server, ServerGuest};
 pub use time::WireTime;

@@ -101,6 +101,11 @@ impl Catalog {
         Self { engine: self.engine.clone(), actor: actor.into() }
     }
 
+    /// On whose behalf this handle changes things.
+    pub fn actor(&self) -> &Arc<Actor> {
+        &self.actor
+    }
+
     /// Ends all connections; on SQLite the write-ahead log is folded in.
     pub async fn close(&self) {
         self.engine.close().await;

@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "fetch",
             "first_run",
             "http",
+            "operations",
             "publish",
             "telemetry",
         ],

@@ -3,11 +3,15 @@
 mod addresses;
 mod api;
 mod callers;
+mod certificates;
 mod documents;
 mod files;
+mod hidden;
+mod joining;
 pub(crate) mod kit;
 pub(crate) mod people;
 mod plain;
 mod program;
 mod slow;
 mod sockets;
+mod who;
