@@ -68,6 +68,8 @@ CREATE INDEX operations_by_change ON operations (change);
 CREATE INDEX operations_by_secret ON operations (secret_hash) WHERE secret_hash IS NOT NULL;
 CREATE INDEX operations_by_end ON operations (updated_at) WHERE status >= 200;
 CREATE INDEX operations_by_server ON operations (server) WHERE status < 200;
+CREATE INDEX operations_going_on ON operations (updated_at) WHERE status < 200;
+CREATE INDEX operations_by_expiry ON operations (expires_at) WHERE status < 200;
 
 CREATE TABLE servers (
     id      TEXT COLLATE "C" PRIMARY KEY,

@@ -73,6 +73,50 @@ pub struct Inspected {
     pub format: FileFormat,
 }
 
+/// The part that a file is to play in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The only file.
+    Unified,
+    /// The metadata tarball, which comes first.
+    Metadata,
+    /// The root file.
+    Root,
+}
+
+impl Part {
+    /// What stands after "this is a zip archive, not …".
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Unified => {
+                "an image; give a tarball or squashfs with metadata.yaml and a root in it, or a metadata tarball and a root file"
+            }
+            Self::Metadata => "a metadata tarball; give the metadata tarball first, then the root file",
+            Self::Root => "a root file; give a squashfs, a tarball or a qcow2 disk",
+        }
+    }
+}
+
+/// Tells by its beginning whether a file can play that part at all, so that nobody takes in gigabytes of something else. `head` is
+/// the first [`sniff::DESCRIBE_LEN`] bytes, or all of a shorter file.
+///
+/// # Errors
+///
+/// [`InspectError::WrongKind`], in the words that the whole inspection would use.
+pub fn look(head: &[u8], part: Part) -> Result<FileFormat, InspectError> {
+    let wrong = |found, wanted| Err(InspectError::WrongKind { found, wanted });
+    match (part, sniff::sniff(head)) {
+        (_, None) => wrong(sniff::describe(head), part.wanted()),
+        (Part::Unified, Some(format @ FileFormat::Qcow2)) => {
+            wrong(sniff::describe_format(format), "a whole image; give its metadata tarball too")
+        }
+        (Part::Metadata, Some(format @ (FileFormat::Qcow2 | FileFormat::Squashfs))) => {
+            wrong(sniff::describe_format(format), part.wanted())
+        }
+        (_, Some(format)) => Ok(format),
+    }
+}
+
 /// Looks into a unified image: a tarball in any compression, or a squashfs, with metadata.yaml and the root in it.
 ///
 /// `size` is the length of the file in bytes, all of which belongs to the image; where the file's cursor stands before
@@ -83,20 +127,12 @@ pub struct Inspected {
 /// Any [`InspectError`]; the sentences name what is wrong without naming the file.
 pub fn inspect_unified<F: Read + Seek>(file: &mut F, size: u64, limits: &Limits) -> Result<Inspected, InspectError> {
     let file: &mut dyn ReadSeek = file;
-    let format = format_of(
-        file,
-        size,
-        "an image; give a tarball or squashfs with metadata.yaml and a root in it, or a metadata tarball and a root file",
-    )?;
+    let format = format_of(file, size, Part::Unified)?;
     let (metadata, image_type) = match format {
         FileFormat::Squashfs => unified_squashfs(file, size, limits)?,
         FileFormat::Tar(compression) => unified_tarball(file, size, compression, limits)?,
-        FileFormat::Qcow2 => {
-            return Err(InspectError::WrongKind {
-                found: sniff::describe_format(format),
-                wanted: "a whole image; give its metadata tarball too",
-            });
-        }
+        // `look` has refused it.
+        FileFormat::Qcow2 => return Err(InspectError::NoMetadataInUnified),
     };
     Ok(Inspected { metadata, image_type, format })
 }
@@ -112,11 +148,8 @@ pub fn inspect_metadata<F: Read + Seek>(
     limits: &Limits,
 ) -> Result<(Metadata, FileFormat), InspectError> {
     let file: &mut dyn ReadSeek = file;
-    const WANTED: &str = "a metadata tarball; give the metadata tarball first, then the root file";
-    let format = format_of(file, size, WANTED)?;
-    let FileFormat::Tar(compression) = format else {
-        return Err(InspectError::WrongKind { found: sniff::describe_format(format), wanted: WANTED });
-    };
+    let format = format_of(file, size, Part::Metadata)?;
+    let FileFormat::Tar(compression) = format else { return Err(InspectError::NoMetadata) };
     if size > limits.metadata_bytes {
         return Err(InspectError::TooBig(format!(
             "a metadata tarball may have {} bytes, and this file has {}; if it is a unified image, give it alone, else give the metadata tarball first",
@@ -152,7 +185,7 @@ pub fn inspect_root<F: Read + Seek>(
     limits: &Limits,
 ) -> Result<(FileFormat, ImageType), InspectError> {
     let file: &mut dyn ReadSeek = file;
-    let format = format_of(file, size, "a root file; give a squashfs, a tarball or a qcow2 disk")?;
+    let format = format_of(file, size, Part::Root)?;
     let image_type = match format {
         FileFormat::Squashfs => {
             Superblock::read(&read_head(file, size, SUPERBLOCK_LEN)?, size)?;
@@ -170,13 +203,8 @@ pub fn inspect_root<F: Read + Seek>(
     Ok((format, image_type))
 }
 
-fn format_of(file: &mut dyn ReadSeek, size: u64, wanted: &'static str) -> Result<FileFormat, InspectError> {
-    let head = read_head(file, size, sniff::SNIFF_LEN)?;
-    if let Some(format) = sniff::sniff(&head) {
-        return Ok(format);
-    }
-    let head = read_head(file, size, sniff::DESCRIBE_LEN)?;
-    Err(InspectError::WrongKind { found: sniff::describe(&head), wanted })
+fn format_of(file: &mut dyn ReadSeek, size: u64, part: Part) -> Result<FileFormat, InspectError> {
+    look(&read_head(file, size, sniff::DESCRIBE_LEN)?, part)
 }
 
 /// What an entry of an archive is to an image.

@@ -1,4 +1,4 @@
-//! The `ETag` of an image and of an alias, computed as the daemons do, so that one that was noted from a real
+//! The `ETag` of an image, of an alias and of a certificate, computed as the daemons do, so that one that was noted from a real
 //! daemon stays valid here: SHA-256 of the JSON as Go writes it, with a line feed (LXD `lxd/util/http.go` `EtagHash`).
 //!
 //! ```
@@ -28,17 +28,38 @@ pub fn alias(entry: &AliasEntry<'_>) -> String {
     hash(entry)
 }
 
+/// The tag of a certificate, quotes included: over the whole object.
+pub fn certificate(object: &super::Certificate) -> String {
+    hash(object)
+}
+
+/// The tag of a project, quotes included: over what `PUT` can change of it.
+pub fn project(object: &super::Project<'_>) -> String {
+    hash(&(object.description, &object.config))
+}
+
+/// The tag of the server, quotes included: over its settings.
+pub fn server(config: &BTreeMap<String, String>) -> String {
+    hash(config)
+}
+
 /// Whether an `If-Match` names this tag. Clients send back what they got, quotes included; without them is taken too.
 pub fn matches(if_match: &str, tag: &str) -> bool {
     let bare = |text: &str| text.trim().trim_start_matches("W/").trim_matches('"').to_owned();
     if_match.trim() == "*" || if_match.split(',').any(|one| bare(one) == bare(tag))
 }
 
-fn hash<T: Serialize>(value: &T) -> String {
+/// A value as Go writes it in JSON.
+pub(super) fn go_json<T: Serialize>(value: &T) -> Vec<u8> {
     let mut json = Vec::new();
     // Memory takes every byte, and the values have text for keys: this cannot fail.
     let done = value.serialize(&mut Serializer::with_formatter(&mut json, GoFormatter));
     debug_assert!(done.is_ok());
+    json
+}
+
+fn hash<T: Serialize>(value: &T) -> String {
+    let mut json = go_json(value);
     json.push(b'\n');
     format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&json)))
 }
@@ -68,9 +89,7 @@ mod tests {
     use super::*;
 
     fn go_json<T: Serialize>(value: &T) -> String {
-        let mut out = Vec::new();
-        value.serialize(&mut Serializer::with_formatter(&mut out, GoFormatter)).unwrap();
-        String::from_utf8(out).unwrap()
+        String::from_utf8(super::go_json(value)).unwrap()
     }
 
     #[test]

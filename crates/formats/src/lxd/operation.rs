@@ -25,6 +25,15 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Cancelling, Self::Pending, Self::Success, Self::Failure, Self::Cancelled];
+
+    /// The one with this number.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.code() == code)
+    }
+
     /// The number.
     pub fn code(self) -> u16 {
         match self {
@@ -56,6 +65,9 @@ impl Status {
     }
 }
 
+/// [`Operation::location`] of a server that is in no cluster.
+pub const NO_LOCATION: &str = "none";
+
 /// An operation as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Operation {
@@ -74,7 +86,7 @@ pub struct Operation {
     /// [`Status::code`].
     pub status_code: u16,
     /// Paths by kind: `images` to `/1.0/images/<fingerprint>`.
-    pub resources: BTreeMap<&'static str, Vec<String>>,
+    pub resources: BTreeMap<String, Vec<String>>,
     /// Results. `fingerprint`, `secret` and `size` are text, `refreshed` is a truth value: clients stop with a
     /// crash over another type.
     pub metadata: Map<String, Value>,
@@ -124,6 +136,14 @@ mod tests {
                 r#""metadata":{},"may_cancel":false,"err":"","location":"none"}"#
             )
         );
+    }
+
+    #[test]
+    fn numbers_are_read_again() {
+        for status in Status::ALL {
+            assert_eq!(Status::from_code(status.code()), Some(status));
+        }
+        assert_eq!(Status::from_code(100), None, "that is the envelope's");
     }
 
     #[test]

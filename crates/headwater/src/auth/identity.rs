@@ -1,5 +1,6 @@
 //! Identities and what they are granted.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -124,6 +125,23 @@ pub struct Grant {
     pub manages: Manages,
 }
 
+impl Grant {
+    /// What both lists of grants allow together, by project.
+    pub fn together(one: &[Self], other: &[Self]) -> Vec<Self> {
+        let mut all = BTreeMap::<ProjectName, (Role, Manages)>::new();
+        for grant in one.iter().chain(other) {
+            // Below a publisher, what is managed means nothing.
+            let manages = if grant.role == Role::Publisher { grant.manages } else { Manages::Own };
+            let (role, managed) = all.entry(grant.project.clone()).or_insert((grant.role, manages));
+            *role = (*role).max(grant.role);
+            if manages == Manages::All {
+                *managed = Manages::All;
+            }
+        }
+        all.into_iter().map(|(project, (role, manages))| Self { project, role, manages }).collect()
+    }
+}
+
 /// `team viewer`, `team publisher own`, `team publisher all`, `team admin`.
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,5 +186,50 @@ impl Identity {
     /// Whether it is not known any more at that time.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(project: &str, role: Role, manages: Manages) -> Grant {
+        Grant { project: ProjectName::new(project).unwrap(), role, manages }
+    }
+
+    #[test]
+    fn grants_together_allow_what_each_does() {
+        let one = [
+            grant("a", Role::Publisher, Manages::All),
+            grant("b", Role::Viewer, Manages::All),
+            grant("c", Role::Admin, Manages::Own),
+        ];
+        let other = [
+            grant("d", Role::Viewer, Manages::Own),
+            grant("b", Role::Publisher, Manages::Own),
+            grant("a", Role::Publisher, Manages::Own),
+        ];
+        let expected = [
+            grant("a", Role::Publisher, Manages::All),
+            grant("b", Role::Publisher, Manages::Own),
+            grant("c", Role::Admin, Manages::Own),
+            grant("d", Role::Viewer, Manages::Own),
+        ];
+        assert_eq!(Grant::together(&one, &other), expected);
+        assert_eq!(Grant::together(&other, &one), expected);
+    }
+
+    #[test]
+    fn words_are_read_as_they_are_written() {
+        for role in [Role::Viewer, Role::Publisher, Role::Admin] {
+            assert_eq!(role.as_str().parse(), Ok(role));
+        }
+        for manages in [Manages::Own, Manages::All] {
+            assert_eq!(manages.as_str().parse(), Ok(manages));
+        }
+        let why = "there is no role \"owner\"; the roles are viewer, publisher and admin";
+        assert_eq!("owner".parse::<Role>().unwrap_err().to_string(), why);
+        assert_eq!(grant("a", Role::Publisher, Manages::All).to_string(), "a publisher all");
+        assert_eq!(grant("a", Role::Admin, Manages::Own).to_string(), "a admin");
     }
 }

@@ -19,12 +19,14 @@
 mod access;
 mod actor;
 pub mod address;
+mod certificate;
 mod identity;
 mod token;
 mod viewer;
 
 pub use access::Access;
 pub use actor::{Actor, ActorKind};
+pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE_BYTES};
 pub use identity::{Grant, Identity, IdentityId, IdentityKind, Manages, Role, UnknownManages, UnknownRole};
 pub use token::{Secret, SecretHash, TokenError, random_hex};
 pub use viewer::Viewer;

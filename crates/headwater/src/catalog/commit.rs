@@ -1,5 +1,5 @@
 use headwater_formats::image::Image;
-use headwater_formats::names::{AliasName, ProjectName, VersionName};
+use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
@@ -8,8 +8,8 @@ use super::images::{find, look};
 use super::place::place;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
-use super::{Catalog, CatalogError, StoredImage, bump_revision, names};
-use crate::auth::Actor;
+use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, names};
+use crate::auth::{Actor, IdentityId};
 
 /// An image whose bytes are durable, ready to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,12 @@ pub struct NewImage {
     pub project: ProjectName,
     /// The image; `uploaded_at` becomes the time of the commit.
     pub image: Image,
-    /// Fixed aliases for it. One that exists is moved to this image.
-    pub aliases: Vec<AliasName>,
+    /// Fixed aliases for it. The description of one that exists stays.
+    pub aliases: Vec<ImageAlias>,
+    /// Whether aliases that exist are an error; else they are moved to this image.
+    pub new_aliases: bool,
+    /// Who may manage it as its publisher; `None` is who lists it. Somebody who is not known any more is nobody.
+    pub published_by: Option<IdentityId>,
 }
 
 /// How a commit ended.
@@ -41,7 +45,7 @@ impl Catalog {
     /// bytes are still in place (a sweep may have taken equal bytes since they were stored) and puts them back if not.
     ///
     /// # Errors
-    /// [`CatalogError::NoProject`]; [`CatalogError::Bytes`] when `ensure` fails: then nothing was written.
+    /// [`CatalogError::NoProject`]; [`CatalogError::AliasExists`] with `new_aliases`; [`CatalogError::Bytes`] when `ensure` fails: then nothing was written.
     pub async fn commit_image(
         &self,
         new: &NewImage,
@@ -64,16 +68,19 @@ impl Catalog {
             .await?;
         }
         let place = place(&mut tx, sight.project, &new.image).await?;
-        let id = insert(&mut tx, sight.project, &new.image, place.as_ref(), &self.actor, now).await?;
+        let id = insert(&mut tx, sight.project, new, place.as_ref(), &self.actor, now).await?;
         self.record_image(&mut tx, new, now).await?;
-        for name in &new.aliases {
+        for ImageAlias { name, description } in &new.aliases {
             let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
             let moved = tx.row(sql, values![sight.project, name.as_str()]).await?.is_some();
+            if moved && new.new_aliases {
+                return Err(CatalogError::AliasExists(name.clone()));
+            }
             tx.execute(
-                "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, '', $3, $4) \
+                "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (project_id, name) DO UPDATE \
                  SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
-                values![sight.project, name.as_str(), now.unix(), id],
+                values![sight.project, name.as_str(), description.as_str(), now.unix(), id],
             )
             .await?;
             let action = if moved { Action::ImageAliasUpdated } else { Action::ImageAliasCreated };
@@ -108,11 +115,12 @@ impl Catalog {
 async fn insert(
     tx: &mut Tx,
     project: i64,
-    image: &Image,
+    new: &NewImage,
     place: Option<&(i64, VersionName)>,
     publisher: &Actor,
     now: Timestamp,
 ) -> Result<i64, CatalogError> {
+    let image = &new.image;
     let source = image.update_source.as_ref().map(to_json).transpose()?;
     let id = tx
         .row(
@@ -139,7 +147,7 @@ async fn insert(
                 place.map(|(product, _)| *product),
                 place.map(|(_, version)| version.as_str().to_owned()),
                 preference(image),
-                publisher.identity.map(|identity| identity.0),
+                new.published_by.or(publisher.identity).map(|identity| identity.0),
             ],
         )
         .await?

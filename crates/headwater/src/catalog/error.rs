@@ -67,6 +67,9 @@ pub enum CatalogError {
     /// The bytes of a blob that is no longer needed could not be removed.
     #[error("a file that no image needs could not be removed: {0}")]
     Remove(#[source] std::io::Error),
+    /// The system has no random numbers for a secret.
+    #[error("the system gave no random numbers for a secret ({0}); see what is wrong with it")]
+    Randomness(#[source] std::io::Error),
     /// A row holds what no version of this program writes.
     #[error("the catalog holds a value that cannot be read ({0}); `headwater verify` tells more")]
     Corrupt(String),

@@ -188,7 +188,8 @@ pub(super) async fn stored(
                 None => None,
             };
             let aliases = names.into_iter().map(|(name, description)| ImageAlias { name, description }).collect();
-            Ok(StoredImage { project: project.clone(), image: row.image, aliases, placement })
+            let published_by = row.published_by;
+            Ok(StoredImage { project: project.clone(), image: row.image, aliases, placement, published_by })
         })
         .collect()
 }

@@ -5,11 +5,15 @@ use std::sync::Mutex;
 
 use headwater_formats::digest::{Digest, Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
+use headwater_formats::lxd::Status;
 use headwater_formats::names::{AliasName, ProjectName, ViewName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Location, NewIdentity, NewImage, Wanted};
+use super::{
+    AliasTarget, AuditQuery, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage,
+    OperationClass, Purpose, StoredOperation, Wanted,
+};
 use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
 
 static SEEN: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
@@ -21,11 +25,13 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
     SEEN.lock().unwrap().insert(sql.to_owned(), steps);
 }
 
-/// Statements whose answer is the whole table: there are few projects, identities and views, two or three keys, and one look at the
-/// schema per start.
+/// Statements whose answer is the whole table, or nearly so: there are few projects, identities, views, keys and servers, a list of
+/// operations is what goes on and the last hour by the index of their time, and one look at the schema per start.
 const WALKS: &[&str] = &[
     "FROM projects p",
+    "FROM servers",
     "FROM address_keys",
+    "may_cancel, error, server, identity, purpose, expires_at FROM operations WHERE status ",
     "sqlite_master",
     "schema_migrations",
     "ORDER BY n.kind, n.name",
@@ -60,6 +66,49 @@ fn image(number: u8, public: bool) -> Image {
     }
 }
 
+async fn operations(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
+    let fingerprint = Fingerprint::from_bytes([2; 32]);
+    let hash = SecretHash::of("secret");
+    let join = Join { name: "a".into(), description: String::new(), administrator: true, grants: Vec::new() };
+    for (id, purpose) in [("1", None), ("2", Some(Purpose::Download { fingerprint })), ("3", Some(Purpose::Join(join)))]
+    {
+        let mut operation = StoredOperation {
+            id: id.into(),
+            change: 0,
+            class: if purpose.is_none() { OperationClass::Task } else { OperationClass::Token },
+            description: String::new(),
+            project: project.clone(),
+            created_at: now,
+            updated_at: now,
+            status: Status::Running,
+            resources: BTreeMap::new(),
+            metadata: serde_json::Map::new(),
+            may_cancel: true,
+            error: String::new(),
+            server: "a".into(),
+            identity: String::new(),
+            purpose,
+            expires_at: None,
+        };
+        catalog.add_operation(&operation, Some(&SecretHash::of(id))).await.unwrap();
+        operation.error = "why".into();
+        catalog.update_operation(&operation).await.unwrap();
+    }
+    catalog.operation("1").await.unwrap();
+    catalog.is_operation_secret("1", &hash).await.unwrap();
+    catalog.operations(None).await.unwrap();
+    catalog.operations(Some(project)).await.unwrap();
+    catalog.operations_changed(1, 10).await.unwrap();
+    catalog.last_operation_change().await.unwrap();
+    assert!(catalog.use_download_secret(project, &fingerprint, &SecretHash::of("2"), now).await.unwrap());
+    assert!(catalog.take_join_token(&SecretHash::of("3"), now).await.unwrap().is_some());
+    catalog.push_secret(project, &fingerprint, &hash, now).await.unwrap();
+    catalog.end_push_token(&hash, now).await.unwrap();
+    let later = now.plus_seconds(1);
+    catalog.server_seen("b", later, later).await.unwrap();
+    assert_eq!(catalog.forget_operations(later.plus_seconds(1), later).await.unwrap(), 3);
+}
+
 #[tokio::test]
 async fn no_statement_walks_through_a_table() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,8 +119,13 @@ async fn no_statement_walks_through_a_table() {
     let alias = AliasName::new("a/arm64").unwrap();
     catalog.create_project(&other, "", now).await.unwrap();
     for number in 1..=4 {
-        let new =
-            NewImage { project: project.clone(), image: image(number, number % 2 == 0), aliases: vec![alias.clone()] };
+        let new = NewImage {
+            project: project.clone(),
+            image: image(number, number % 2 == 0),
+            aliases: vec![alias.clone().into()],
+            new_aliases: false,
+            published_by: None,
+        };
         catalog.commit_image(&new, now, || Ok(())).await.unwrap();
     }
     let follows = AliasTarget::Follows { os: "debian".into(), release: "12".into(), variant: "default".into() };
@@ -99,7 +153,26 @@ async fn no_statement_walks_through_a_table() {
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
     identities(&catalog, &other, now).await;
-    catalog.delete_project(&other, now).await.unwrap();
+    catalog.edit_project(&other, "ours", now).await.unwrap();
+    let renamed = ProjectName::new("renamed").unwrap();
+    catalog.rename_project(&other, &renamed, now).await.unwrap();
+    catalog.fingerprints(&Viewer::guest(), &project, 10).await.unwrap();
+    catalog.delete_project(&renamed, now).await.unwrap();
+    let text = || Some("text".to_owned());
+    let narrow = AuditQuery {
+        after: Some(1),
+        since: Some(now),
+        until: Some(now),
+        project: Some(project.clone()),
+        subject: text(),
+        actor: text(),
+    };
+    for query in [AuditQuery::default(), narrow] {
+        catalog.audit(&query, 10).await.unwrap();
+        catalog.audit_end(&query, 10).await.unwrap();
+    }
+    catalog.last_audit().await.unwrap();
+    catalog.trim_audit(now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
     let before = now.plus_seconds(1);
@@ -110,6 +183,7 @@ async fn no_statement_walks_through_a_table() {
     catalog.set_setting("key", "value").await.unwrap();
     catalog.setting("key").await.unwrap();
     catalog.revision().await.unwrap();
+    operations(&catalog, &project, now).await;
     catalog.close().await;
 
     let seen = SEEN.lock().unwrap();

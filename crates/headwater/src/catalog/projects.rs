@@ -1,9 +1,10 @@
+use headwater_formats::digest::Fingerprint;
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
 use super::engine::{Batch, Row, Tx, values};
-use super::sight::{private_projects, project_id};
+use super::sight::{private_projects, project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, rows};
 use crate::auth::Viewer;
 
@@ -90,7 +91,82 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Removes a project without images, aliases and saved views; `default` stays. What was granted in it goes with it. Files of images that were deleted from it are no
+    /// Changes a project's description; nothing that documents show.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn edit_project(
+        &self,
+        name: &ProjectName,
+        description: &str,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let id = project_id(&mut tx, name).await?;
+        let changed = tx
+            .execute(
+                "UPDATE projects SET description = $1 WHERE id = $2 AND description <> $1",
+                values![description, id],
+            )
+            .await?;
+        if changed > 0 {
+            let detail = [("description", description)];
+            record(&mut tx, &self.actor, Action::ProjectUpdated, Some(name), name.as_str(), &detail, now).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Gives a project another name. Its images, aliases and grants stay its own; addresses and clients that hold the old name find
+    /// nothing any more. `default` keeps its name.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::ProjectExists`], [`CatalogError::ProjectInUse`].
+    pub async fn rename_project(
+        &self,
+        old: &ProjectName,
+        new: &ProjectName,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        if old.is_default() {
+            return Err(CatalogError::ProjectInUse(
+                "the project \"default\" cannot be renamed; it is the one that is meant where none is named".into(),
+            ));
+        }
+        let mut tx = self.engine.write().await?;
+        let id = project_id(&mut tx, old).await?;
+        if tx.row("SELECT 1 FROM projects WHERE name = $1", values![new.as_str()]).await?.is_some() {
+            return Err(CatalogError::ProjectExists(new.clone()));
+        }
+        tx.execute("UPDATE projects SET name = $1 WHERE id = $2", values![new.as_str(), id]).await?;
+        let detail = [("new_name", new.as_str())];
+        record(&mut tx, &self.actor, Action::ProjectRenamed, Some(old), old.as_str(), &detail, now).await?;
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await
+    }
+
+    /// The fingerprints of up to `limit` images that the viewer sees in the project, in their order.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn fingerprints(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        limit: usize,
+    ) -> Result<Vec<Fingerprint>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let sql = format!(
+            "SELECT i.fingerprint FROM images i WHERE i.project_id = $1{} ORDER BY i.fingerprint LIMIT $2",
+            sight.and_visible("i")
+        );
+        let found = tx.rows(sql, values![sight.project, rows::limit(limit)]).await?;
+        tx.commit().await?;
+        found.iter().map(|row| rows::parse("a fingerprint", &row.text(0)?)).collect()
+    }
+
+    /// Removes a project without images, aliases and saved views; `default` stays. What was granted in it goes with it. Files of
+    /// images that were deleted from it are no
     /// longer served to those who could see it by a grant.
     ///
     /// # Errors

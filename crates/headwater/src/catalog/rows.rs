@@ -10,6 +10,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use super::CatalogError;
 use super::engine::{Row, Tx, Value};
+use crate::auth::IdentityId;
 
 /// An image with what only this room knows of it.
 #[derive(Debug, Clone)]
@@ -20,6 +21,7 @@ pub(super) struct ImageRow {
     pub(super) place: Option<(i64, VersionName)>,
     /// Which of several images of one version and type is preferred: see [`preference`].
     pub(super) preference: i64,
+    pub(super) published_by: Option<IdentityId>,
 }
 
 impl ImageRow {
@@ -45,7 +47,7 @@ pub(super) async fn images(tx: &mut Tx, tail: &str, values: Vec<Value>) -> Resul
     const SELECT: &str = "SELECT i.id, i.fingerprint, i.image_type, i.architecture, i.filename, i.created_at, \
          i.uploaded_at, i.public, i.expires_at, i.last_used_at, i.auto_update, i.properties, i.profiles, \
          i.update_source, i.product_id, i.version, i.preference, m.role, m.digest, mb.size, mb.format, r.digest, \
-         rb.size, rb.format \
+         rb.size, rb.format, i.published_by \
          FROM images i \
          JOIN image_files m ON m.image_id = i.id AND m.role <> 'root' JOIN blobs mb ON mb.digest = m.digest \
          LEFT JOIN image_files r ON r.image_id = i.id AND r.role = 'root' LEFT JOIN blobs rb ON rb.digest = r.digest";
@@ -73,6 +75,7 @@ fn image(row: &Row) -> Result<ImageRow, CatalogError> {
         id: row.int(0)?,
         place,
         preference: row.int(16)?,
+        published_by: row.opt_int(24)?.map(IdentityId),
         image: Image {
             fingerprint: parse("a fingerprint", &row.text(1)?)?,
             image_type: parse("an image's type", &row.text(2)?)?,

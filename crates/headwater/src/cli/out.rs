@@ -92,10 +92,35 @@ impl Out {
         List { empty_is_shown: true, ..self.findings(columns) }
     }
 
+    /// Begins a list whose rows stay in the order in which they come.
+    pub(super) fn log(&self, columns: &[&'static str]) -> List {
+        List { sorted: false, ..self.list(columns) }
+    }
+
+    /// Prints an item of a list that has no end: a line of JSON, an item of YAML, a line of CSV, or the cells beside each other.
+    pub(super) fn follow(&self, object: &impl Serialize, cells: &[String]) -> Result<(), Stop> {
+        match self.format {
+            Some(Format::Json) => self.data(&(serde_json::to_string(object)? + "\n")),
+            Some(Format::Yaml) => self.data(&yaml(&[object])?),
+            Some(Format::Csv) => self.data(&csv_line(cells)),
+            None | Some(Format::Table | Format::Compact) => {
+                let cells: Vec<String> =
+                    cells.iter().filter(|cell| !cell.is_empty()).map(|cell| one_line(cell)).collect();
+                self.data(&(cells.join("  ") + "\n"))
+            }
+        }
+    }
+
+    /// Whether a person reads, rather than a program.
+    pub(super) fn for_people(&self) -> bool {
+        matches!(self.format, None | Some(Format::Table | Format::Compact))
+    }
+
     /// Begins a list of what was found wrong, or was done: when there is nothing, people see no table.
     pub(super) fn findings(&self, columns: &[&'static str]) -> List {
         List {
             empty_is_shown: false,
+            sorted: true,
             format: self.format.unwrap_or(Format::Table),
             columns: columns.to_vec(),
             rows: Vec::new(),
@@ -125,6 +150,7 @@ fn json_lines(object: &impl Serialize) -> Result<String, Stop> {
 pub(super) struct List {
     format: Format,
     empty_is_shown: bool,
+    sorted: bool,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     count: u64,
@@ -150,12 +176,14 @@ impl List {
     }
 
     /// Writes what is left to write. Rows of tables are sorted by their first cell, then by the others; rows without
-    /// a first cell come last.
+    /// a first cell come last. Those of a [log](Out::log) stay as they are.
     pub(super) fn end(mut self) -> Result<(), Stop> {
-        self.rows.sort_by(|a, b| {
-            let empty_last = |row: &[String]| row.first().is_some_and(String::is_empty);
-            empty_last(a).cmp(&empty_last(b)).then_with(|| a.cmp(b))
-        });
+        if self.sorted {
+            self.rows.sort_by(|a, b| {
+                let empty_last = |row: &[String]| row.first().is_some_and(String::is_empty);
+                empty_last(a).cmp(&empty_last(b)).then_with(|| a.cmp(b))
+            });
+        }
         let text = match self.format {
             Format::Json if self.count == 0 => "[]\n".to_owned(),
             Format::Json => "]\n".to_owned(),

@@ -28,6 +28,25 @@ pub(super) enum Verb {
         #[arg(long, default_value = "")]
         description: String,
     },
+    /// Give a project another name
+    ///
+    /// Its images, aliases and grants stay its own. Clients and addresses that hold the old name find nothing any more. The project
+    /// `default` keeps its name.
+    #[command(visible_alias = "mv", after_help = "Examples:\n  headwater project rename team-a team-b")]
+    Rename {
+        /// The name it has
+        old: ProjectName,
+        /// The name it gets
+        new: ProjectName,
+    },
+    /// Change what a project says of itself
+    #[command(after_help = "Examples:\n  headwater project describe team-a \"Images of team A\"")]
+    Describe {
+        /// The name
+        name: ProjectName,
+        /// What it is for
+        description: String,
+    },
     /// Delete projects that are empty
     ///
     /// A project with images or aliases in it stays: delete those first. The project `default` stays always.
@@ -82,6 +101,14 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
         Verb::Create { name, description } => {
             catalog.create_project(&name, &description, now()).await?;
             out.say(format!("made the project {name}"));
+        }
+        Verb::Rename { old, new } => {
+            catalog.rename_project(&old, &new, now()).await?;
+            out.say(format!("renamed the project {old} to {new}"));
+        }
+        Verb::Describe { name, description } => {
+            catalog.edit_project(&name, &description, now()).await?;
+            out.say(format!("changed the description of the project {name}"));
         }
         Verb::Delete { names } => {
             for name in names {

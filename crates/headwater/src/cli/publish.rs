@@ -14,8 +14,8 @@ use super::out::Out;
 use super::place::Place;
 use super::stop::Stop;
 use super::{InProject, bar, human, now};
-use crate::catalog::StoredImage;
-use crate::publish::{DirectoryRequest, Published, Request, Source};
+use crate::catalog::{ImageAlias, StoredImage};
+use crate::publish::{DirectoryRequest, Listing, Published, Request, Source};
 
 /// Publish an image from files, from a directory, or from standard input
 ///
@@ -75,7 +75,7 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(published: &'a Published) -> Self {
-        let StoredImage { project, image, aliases, placement } = &published.image;
+        let StoredImage { project, image, aliases, placement, .. } = &published.image;
         Self {
             fingerprint: image.fingerprint,
             project,
@@ -99,8 +99,10 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
     let (aliases, public, properties) = (args.aliases.clone(), args.public, args.properties.into_iter().collect());
     let published = match sources {
         Some((first, root)) => {
-            let request = Request { project, first, root, aliases, public, properties };
-            vec![app.publisher.publish(request, progress, now()).await?]
+            let aliases = aliases.into_iter().map(ImageAlias::from).collect();
+            let listing = Listing { aliases, public, properties, ..Listing::default() };
+            let request = Request { project, first, root, listing };
+            vec![app.publisher.publish_when(request, progress, now).await?]
         }
         None => {
             let request = DirectoryRequest { project, aliases, public, properties };
@@ -146,7 +148,7 @@ fn report(published: &[Published], asked: &[AliasName], out: &Out) -> Result<(),
 }
 
 fn talk(published: &Published, asked: &[AliasName], out: &Out) {
-    let StoredImage { project, image, aliases, placement } = &published.image;
+    let StoredImage { project, image, aliases, placement, .. } = &published.image;
     let short = image.fingerprint.short();
     let option = if project.is_default() { String::new() } else { format!(" --project {project}") };
     if published.already {

@@ -33,20 +33,7 @@ impl Query {
         if raw.len() > MAX_QUERY_BYTES {
             return Err(QueryError::TooLong);
         }
-        let decode = |text: &str| {
-            path::decode(&text.replace('+', " ")).map_err(|error| match error {
-                PathError::NotUtf8 => QueryError::NotUtf8,
-                _ => QueryError::BadEscape,
-            })
-        };
-        raw.split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Ok((decode(key)?, decode(value)?))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        pairs(raw).map(Self)
     }
 
     /// The value of a key; `None` when it is not there or empty.
@@ -56,8 +43,30 @@ impl Query {
 
     /// Whether a key says yes, as Go's `shared.IsTrue` reads it.
     pub fn is_true(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on"))
+        self.get(key).is_some_and(is_true)
     }
+}
+
+/// Keys and values in their order, as often as they stand there: in a query, and in headers that are written like one.
+pub(super) fn pairs(raw: &str) -> Result<Vec<(String, String)>, QueryError> {
+    let decode = |text: &str| {
+        path::decode(&text.replace('+', " ")).map_err(|error| match error {
+            PathError::NotUtf8 => QueryError::NotUtf8,
+            _ => QueryError::BadEscape,
+        })
+    };
+    raw.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(key)?, decode(value)?))
+        })
+        .collect()
+}
+
+/// Whether a text says yes, as Go's `shared.IsTrue` reads it.
+pub(super) fn is_true(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! TLS: the server's certificate and the clients'. The only file that knows rustls.
+//! TLS: the server's certificate and the clients'. Only this file, and [`crate::client::trust`] for the other end, know rustls.
 //!
 //! The certificate is made on the first run (ECDSA P-256, ten years) and never replaced by itself, because clients and daemons
 //! pin it; or it is the user's own. Its files are looked at every few seconds and on SIGHUP, and a new one is used for new
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use data_encoding::{BASE64, HEXLOWER};
+use headwater_formats::lxd::certificate;
 use headwater_formats::timestamp::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -296,16 +297,7 @@ impl Tls {
     pub fn pem(&self) -> String {
         let current = self.current.get();
         let Some(leaf) = current.cert.first() else { return String::new() };
-        let base64 = BASE64.encode(leaf);
-        let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
-        for (at, letter) in base64.chars().enumerate() {
-            if at > 0 && at % 64 == 0 {
-                pem.push('\n');
-            }
-            pem.push(letter);
-        }
-        pem.push_str("\n-----END CERTIFICATE-----\n");
-        pem
+        certificate::pem(&BASE64.encode(leaf))
     }
 
     /// Shakes hands on a connection.

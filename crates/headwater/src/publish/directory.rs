@@ -24,6 +24,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use super::ingest::Expected;
 use super::{Listing, Progress, PublishError, Published, Publisher, Source, blocking, hash};
+use crate::catalog::ImageAlias;
 
 /// Endings of a tarball's name.
 const TARBALL: &[&str] = &[".tar.xz", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.lz4", ".tar.lzma", ".tar"];
@@ -243,10 +244,11 @@ impl Publisher {
             staged.push(self.stage(Source::File(image.first), root, expected, Arc::clone(&progress)).await?);
         }
         let DirectoryRequest { project, aliases, public, properties } = request;
-        let listing = Listing { project, aliases, public, properties };
+        let aliases = aliases.into_iter().map(ImageAlias::from).collect();
+        let listing = Listing { aliases, public, properties, ..Listing::default() };
         let mut published = Vec::new();
         for staging in staged {
-            published.push(self.commit(staging, &listing, now).await?);
+            published.push(self.commit(staging, &project, &listing, now).await?);
         }
         Ok(published)
     }

@@ -1,3 +1,5 @@
+use headwater_formats::digest::Fingerprint;
+
 use crate::blobs::BlobError;
 use crate::catalog::CatalogError;
 
@@ -19,6 +21,14 @@ pub enum PublishError {
         file: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// The bytes are another image than was announced. The words are those of LXD (`lxd/images.go` `getImgPostInfo`).
+    #[error("fingerprints don't match, got {found} expected {expected}")]
+    Fingerprint {
+        /// What it should have been.
+        expected: Fingerprint,
+        /// What it is.
+        found: Fingerprint,
     },
     /// The bytes could not be stored.
     #[error(transparent)]

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Cursor, Read};
 
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::{FileFormat, Image, ImageFile, ImageFiles, ImageType};
-use headwater_formats::inspect::{self, InspectError, Inspected, Limits};
+use headwater_formats::inspect::{self, InspectError, Inspected, Limits, Part};
 use headwater_formats::metadata::Metadata;
+use headwater_formats::sniff::DESCRIBE_LEN;
 use headwater_formats::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Progress, PublishError, Source};
+use super::{Filename, Opened, Progress, PublishError, Source};
 use crate::blobs::{Blobs, Intake, IntakeError, Placed, Staged};
 use crate::fail_point;
 
@@ -27,7 +28,8 @@ pub(super) struct Staging {
     image_type: ImageType,
     fingerprint: Fingerprint,
     files: ImageFiles,
-    filename: String,
+    first_name: String,
+    root_name: Option<String>,
     metadata: Metadata,
 }
 
@@ -44,14 +46,15 @@ pub(super) fn stage(
     let limits = Limits::default();
     match root {
         None => {
-            let (first, name) = intake.file(first, None, limit)?;
+            let (first, name) = intake.file(first, Part::Unified, None, limit)?;
             let found = inspect::inspect_unified(&mut first.reader(), first.size(), &limits);
             let Inspected { metadata, image_type, format } = found.map_err(|error| refuse(&name, error))?;
             fail_point::reached("publish::inspected");
             Ok(Staging {
                 files: ImageFiles::Unified(image_file(&first, format)),
                 fingerprint: first.digest().as_unified_fingerprint(),
-                filename: filename(&name, format),
+                first_name: filename(&name, format),
+                root_name: None,
                 first,
                 root: None,
                 image_type,
@@ -59,19 +62,21 @@ pub(super) fn stage(
             })
         }
         Some(root) => {
-            let (first, name) = intake.file(first, None, limit)?;
+            let (first, name) = intake.file(first, Part::Metadata, None, limit)?;
             // Looked into before the root is read, which is usually a thousand times as long.
             let found = inspect::inspect_metadata(&mut first.reader(), first.size(), &limits);
             let (metadata, format) = found.map_err(|error| refuse_metadata(&name, error))?;
             let mut both = first.hasher();
-            let (root, root_name) = intake.file(root, Some(&mut both), limit.saturating_sub(first.size()))?;
+            let (root, root_name) =
+                intake.file(root, Part::Root, Some(&mut both), limit.saturating_sub(first.size()))?;
             let found = inspect::inspect_root(&mut root.reader(), root.size(), &limits);
             let (root_format, image_type) = found.map_err(|error| refuse(&root_name, error))?;
             fail_point::reached("publish::inspected");
             Ok(Staging {
                 files: ImageFiles::Split { metadata: image_file(&first, format), root: image_file(&root, root_format) },
                 fingerprint: Fingerprint::from_bytes(both.finalize().into()),
-                filename: filename(&name, format),
+                first_name: filename(&name, format),
+                root_name: Some(filename(&root_name, root_format)),
                 first,
                 root: Some(root),
                 image_type,
@@ -83,13 +88,19 @@ pub(super) fn stage(
 
 impl Staging {
     /// The image, listed to nobody but its own project, with the properties of its metadata.yaml.
-    pub(super) fn image(&self, now: Timestamp) -> Image {
+    pub(super) fn image(&self, named: &Filename, now: Timestamp) -> Image {
+        let (ImageFiles::Unified(first) | ImageFiles::Split { metadata: first, .. }) = self.files;
+        let filename = match named {
+            Filename::First => self.first_name.clone(),
+            Filename::Root => self.root_name.as_ref().unwrap_or(&self.first_name).clone(),
+            Filename::Given(name) => filename(name, first.format),
+        };
         Image {
             fingerprint: self.fingerprint,
             image_type: self.image_type,
             architecture: self.metadata.architecture,
             files: self.files,
-            filename: self.filename.clone(),
+            filename,
             created_at: self.metadata.creation_date,
             uploaded_at: now,
             public: false,
@@ -124,7 +135,13 @@ struct TakeIn<'a> {
 
 impl TakeIn<'_> {
     /// Stages one file; its name for messages.
-    fn file(&self, source: Source, also: Option<&mut Sha256>, limit: u64) -> Result<(Staged, String), PublishError> {
+    fn file(
+        &self,
+        source: Source,
+        part: Part,
+        also: Option<&mut Sha256>,
+        limit: u64,
+    ) -> Result<(Staged, String), PublishError> {
         let (name, total, mut reader) = open(source)?;
         let too_large = || {
             let reason = format!(
@@ -133,26 +150,30 @@ impl TakeIn<'_> {
             );
             PublishError::refused(&name, reason)
         };
+        if total.is_some_and(|total| total > limit) {
+            return Err(too_large());
+        }
+        let head = head(&mut *reader).map_err(|error| PublishError::read(&name, error))?;
+        if head.is_empty() {
+            return Err(PublishError::refused(&name, "it is empty; copy it again"));
+        }
+        // What can be no image is not taken in first: it may have no end.
+        inspect::look(&head, part).map_err(|error| refuse(&name, error))?;
+        let mut reader = Cursor::new(head).chain(reader);
         let mut staged = self.blobs.stage()?;
         if let Some(total) = total {
-            if total > limit {
-                return Err(too_large());
-            }
             staged.reserve(total)?;
         }
         fail_point::reached("publish::staged");
         self.progress.begin(&name, total);
         let intake = Intake { also, limit, observe: &mut |bytes| self.progress.advance(bytes) };
-        staged.take_in(&mut *reader, intake).map_err(|error| match error {
+        staged.take_in(&mut reader, intake).map_err(|error| match error {
             IntakeError::Read(source) => PublishError::read(&name, source),
             IntakeError::TooLarge(_) => too_large(),
             IntakeError::Blobs(error) => error.into(),
         })?;
         self.progress.end();
         fail_point::reached("publish::hashed");
-        if staged.size() == 0 {
-            return Err(PublishError::refused(&name, "it is empty; copy it again"));
-        }
         if let Some(expected) = self.expected.0.get(&name)
             && *expected != staged.digest()
         {
@@ -166,12 +187,21 @@ impl TakeIn<'_> {
     }
 }
 
-/// Name for messages, length when known, bytes.
-type Opened = (String, Option<u64>, Box<dyn Read + Send>);
+/// The beginning of a file, as much of it as tells what it is.
+fn head(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(DESCRIBE_LEN);
+    reader.take(DESCRIBE_LEN as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
 
-fn open(source: Source) -> Result<Opened, PublishError> {
+/// Name for messages, length when known, bytes.
+fn open(source: Source) -> Result<(String, Option<u64>, Box<dyn Read + Send>), PublishError> {
     match source {
         Source::Stream { name, reader } => Ok((name, None, reader)),
+        Source::Later(open) => {
+            let Opened { name, reader } = open().map_err(|error| PublishError::read("the second file", error))?;
+            Ok((name, None, reader))
+        }
         Source::File(path) => {
             let name = path.display().to_string();
             let file = File::open(&path).map_err(|error| PublishError::read(&name, error))?;

@@ -4,16 +4,14 @@
 //! # async fn example(publisher: headwater::publish::Publisher, now: headwater_formats::timestamp::Timestamp)
 //! # -> Result<(), headwater::publish::PublishError> {
 //! use std::sync::Arc;
-//! use headwater::publish::{Request, Silent, Source};
+//! use headwater::publish::{Listing, Request, Silent, Source};
 //! use headwater_formats::names::ProjectName;
 //!
 //! let request = Request {
 //!     project: ProjectName::default_project(),
 //!     first: Source::File("incus.tar.xz".into()),
 //!     root: Some(Source::File("rootfs.squashfs".into())),
-//!     aliases: vec![],
-//!     public: true,
-//!     properties: Default::default(),
+//!     listing: Listing { public: true, ..Listing::default() },
 //! };
 //! let published = publisher.publish(request, Arc::new(Silent), now).await?;
 //! # Ok(()) }
@@ -37,16 +35,18 @@ mod tests;
 mod verify;
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headwater_formats::names::{AliasName, ProjectName};
+use headwater_formats::digest::Fingerprint;
+use headwater_formats::image::{Image, UpdateSource};
+use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
-use crate::auth::{Actor, Viewer};
+use crate::auth::{Actor, IdentityId, Viewer};
 use crate::blobs::Blobs;
-use crate::catalog::{Catalog, CatalogError, Committed, NewImage, StoredImage};
+use crate::catalog::{Catalog, CatalogError, Committed, ImageAlias, NewImage, StoredImage};
 use crate::fail_point;
 
 pub use directory::{DirectoryRequest, PlannedImage, plan_directory};
@@ -71,6 +71,17 @@ pub enum Source {
         /// The bytes.
         reader: Box<dyn Read + Send>,
     },
+    /// A stream that begins where another one ends, such as the second file of one upload: asked for when the files before it
+    /// were read and found good. Called where blocking is allowed.
+    Later(Box<dyn FnOnce() -> io::Result<Opened> + Send>),
+}
+
+/// A stream that has begun.
+pub struct Opened {
+    /// Its name, without folders.
+    pub name: String,
+    /// The bytes.
+    pub reader: Box<dyn Read + Send>,
 }
 
 /// What to publish, and how it is to be listed.
@@ -81,12 +92,49 @@ pub struct Request {
     pub first: Source,
     /// The root file of a split image.
     pub root: Option<Source>,
-    /// Fixed aliases.
-    pub aliases: Vec<AliasName>,
+    /// How it is to be listed.
+    pub listing: Listing,
+}
+
+/// How an image is to be listed. The default is what its metadata.yaml says, for nobody but its project.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
     /// Whether guests may see it.
     pub public: bool,
     /// Properties that are added to those of metadata.yaml, or replace them.
     pub properties: BTreeMap<String, String>,
+    /// Whether those of metadata.yaml are left out.
+    pub only_these_properties: bool,
+    /// Fixed aliases.
+    pub aliases: Vec<ImageAlias>,
+    /// Whether aliases that lead to another image are an error; else they are moved.
+    pub new_aliases: bool,
+    /// What its file is said to be called.
+    pub filename: Filename,
+    /// When it expires; `None` leaves what metadata.yaml says.
+    pub expires_at: Option<Timestamp>,
+    /// Names of profiles; `None` for the usual one.
+    pub profiles: Option<Vec<String>>,
+    /// Whether it follows its source.
+    pub auto_update: bool,
+    /// Where it was copied from.
+    pub update_source: Option<UpdateSource>,
+    /// What its fingerprint has to be.
+    pub fingerprint: Option<Fingerprint>,
+    /// Who may manage it as its publisher; `None` is who publishes it.
+    pub published_by: Option<IdentityId>,
+}
+
+/// What an image's file is said to be called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Filename {
+    /// As the first file is.
+    #[default]
+    First,
+    /// As the root file is, if there is one; else as the first.
+    Root,
+    /// Like this.
+    Given(String),
 }
 
 /// Told while bytes are taken in. Called from a blocking thread, often; must be quick.
@@ -152,11 +200,20 @@ impl Publisher {
         progress: Arc<dyn Progress>,
         now: Timestamp,
     ) -> Result<Published, PublishError> {
+        self.publish_when(request, progress, || now).await
+    }
+
+    /// The same for bytes that take long to come: the time is asked for when the image is about to be listed.
+    pub async fn publish_when(
+        &self,
+        request: Request,
+        progress: Arc<dyn Progress>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Published, PublishError> {
         self.require_project(&request.project).await?;
-        let Request { project, first, root, aliases, public, properties } = request;
+        let Request { project, first, root, listing } = request;
         let staging = self.stage(first, root, Expected::default(), progress).await?;
-        let listing = Listing { project, aliases, public, properties };
-        self.commit(staging, &listing, now).await
+        self.commit(staging, &project, &listing, now()).await
     }
 
     /// So that nobody uploads gigabytes before hearing that the project is missing.
@@ -178,12 +235,26 @@ impl Publisher {
         blocking(move || ingest::stage(&blobs, first, root, &expected, limit, &*progress)).await
     }
 
-    async fn commit(&self, staging: Staging, listing: &Listing, now: Timestamp) -> Result<Published, PublishError> {
-        let mut image = staging.image(now);
-        image.public = listing.public;
-        image.properties.extend(listing.properties.clone());
+    async fn commit(
+        &self,
+        staging: Staging,
+        project: &ProjectName,
+        listing: &Listing,
+        now: Timestamp,
+    ) -> Result<Published, PublishError> {
+        let mut image = staging.image(&listing.filename, now);
+        if let Some(expected) = listing.fingerprint.filter(|expected| *expected != image.fingerprint) {
+            return Err(PublishError::Fingerprint { expected, found: image.fingerprint });
+        }
+        listing.apply(&mut image);
         let mut placed = blocking(move || staging.place()).await?;
-        let new = NewImage { project: listing.project.clone(), image, aliases: listing.aliases.clone() };
+        let new = NewImage {
+            project: project.clone(),
+            image,
+            aliases: listing.aliases.clone(),
+            new_aliases: listing.new_aliases,
+            published_by: listing.published_by,
+        };
         fail_point::reached("publish::before-commit");
         let ensure = || {
             placed.iter_mut().try_for_each(|blob| blob.ensure())?;
@@ -201,12 +272,20 @@ impl Publisher {
     }
 }
 
-/// How an image is to be listed.
-struct Listing {
-    project: ProjectName,
-    aliases: Vec<AliasName>,
-    public: bool,
-    properties: BTreeMap<String, String>,
+impl Listing {
+    fn apply(&self, image: &mut Image) {
+        image.public = self.public;
+        if self.only_these_properties {
+            image.properties.clear();
+        }
+        image.properties.extend(self.properties.clone());
+        image.expires_at = self.expires_at.or(image.expires_at);
+        image.auto_update = self.auto_update;
+        image.update_source.clone_from(&self.update_source);
+        if let Some(profiles) = &self.profiles {
+            image.profiles.clone_from(profiles);
+        }
+    }
 }
 
 /// Runs what blocks where blocking is allowed; a panic in there goes on here.

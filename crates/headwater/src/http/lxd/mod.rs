@@ -13,12 +13,15 @@ mod export;
 mod foreign;
 mod image_changes;
 mod images;
+mod joining;
 mod list;
+mod multipart;
 mod operations;
 mod projects;
 mod pull;
 mod push;
 mod server;
+mod upload;
 
 use headwater_formats::lxd::Envelope;
 use std::sync::Arc;
@@ -31,6 +34,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::caller::Caller;
+use super::guard::{self, Busy, Claim};
 use super::incoming::{BodyError, Incoming};
 use super::query::Query;
 use super::route::{Endpoint, Route};
@@ -59,6 +63,9 @@ enum Failure {
     /// The body.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// Too many wrong secrets.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// An upload that is not taken.
     #[error(transparent)]
     Upload(#[from] super::uploads::Refused),
@@ -73,6 +80,11 @@ impl Failure {
         match self {
             Self::Told(status, message) => error(status, &message),
             Self::Body(problem) => error(problem.status(), &problem.to_string()),
+            Self::Busy(problem) => {
+                let mut response = error(StatusCode::TOO_MANY_REQUESTS, &problem.to_string());
+                respond::set(&mut response, header::RETRY_AFTER, guard::RETRY_AFTER.to_string());
+                response
+            }
             Self::Upload(problem) => error(problem.status(), &problem.to_string()),
             Self::Catalog(CatalogError::NoProject(_)) => error(StatusCode::NOT_FOUND, "Project not found"),
             other => super::failed(super::route::Dialect::Api, "a request to the API failed", &other),
@@ -132,7 +144,7 @@ async fn dispatch(ask: Ask<'_>, body: Incoming, route: Route) -> Result<Response
         (Route::Image(Endpoint::ImageExport, prefix), _) => push::post(&ask, body, prefix).await,
         (Route::Image(Endpoint::ImageRefresh, prefix), _) => pull::refresh(&ask, prefix).await,
         (Route::Image(_, prefix), _) => image_changes::secret(&ask, prefix).await,
-        (Route::Alias(name), "GET") => aliases::get(state, request, caller, query, name).await,
+        (Route::Alias(name), "GET") => aliases::get(&ask, name).await,
         (Route::Alias(name), "POST") => alias_changes::rename(&ask, body, name).await,
         (Route::Alias(name), "PUT") => alias_changes::put(&ask, body, name).await,
         (Route::Alias(name), "PATCH") => alias_changes::patch(&ask, body, name).await,
@@ -171,6 +183,14 @@ impl Ask<'_> {
     /// The project that the request is about: see [`project`].
     async fn project(&self) -> Result<ProjectName, Failure> {
         project(self.state, self.caller, self.query).await
+    }
+
+    /// Counts a secret that was wrong, and waits as long as it has to before that may be told.
+    async fn wrong_secret(&self, claim: Claim<'_>) -> Result<(), Failure> {
+        match self.caller.actor.address {
+            Some(client) => Ok(self.state.guard.failed(client, claim).await?),
+            None => Ok(()),
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -1,7 +1,9 @@
-use std::io::Read;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::kit::*;
-use crate::publish::{PublishError, Request, Source};
+use crate::publish::{Filename, Listing, Opened, PublishError, Request, Source};
 
 struct Case {
     what: &'static str,
@@ -143,6 +145,75 @@ async fn bad_input_is_told_in_a_sentence_and_leaves_nothing() {
     }
 }
 
+/// What an xz file begins with.
+const XZ: &[u8] = b"\xfd7zXZ\0";
+
+/// Zeros without end, counted.
+struct Zeros(Arc<AtomicU64>);
+
+impl Read for Zeros {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        buffer.fill(0);
+        self.0.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        Ok(buffer.len())
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_no_image_is_told_by_its_beginning_and_not_read_on() {
+    let room = Room::new().await;
+    let read = Arc::new(AtomicU64::new(0));
+    let zeros = || Source::Stream { name: "pipe".to_owned(), reader: Box::new(Zeros(Arc::clone(&read))) };
+    let error = room.publish(Request { first: zeros(), ..request(vec![], None) }).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "\"pipe\" cannot be published: this is a file of zeros, not an image; give a tarball or squashfs with metadata.yaml \
+         and a root in it, or a metadata tarball and a root file"
+    );
+    let ask = Request { root: Some(zeros()), ..request(metadata("20250601_07:42"), None) };
+    let error = room.publish(ask).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "\"pipe\" cannot be published: this is a file of zeros, not a root file; give a squashfs, a tarball or a qcow2 disk"
+    );
+    assert!(read.load(Ordering::Relaxed) <= 2 * 33 * 1024, "{read:?}");
+    room.assert_untouched("zeros without end").await;
+}
+
+#[tokio::test]
+async fn another_image_than_was_announced_is_not_listed() {
+    let room = Room::new().await;
+    let (bytes, expected) = (unified("20250601_07:42"), fingerprint(b"another", b""));
+    let listing = Listing { fingerprint: Some(expected), ..listed(true) };
+    let error = room.publish(Request { listing, ..request(bytes.clone(), None) }).await.unwrap_err();
+    let found = digest(&bytes).as_unified_fingerprint();
+    assert_eq!(error.to_string(), format!("fingerprints don't match, got {found} expected {expected}"));
+    room.assert_untouched("another image").await;
+    let listing = Listing { fingerprint: Some(found), ..listed(true) };
+    assert!(!room.publish(Request { listing, ..request(bytes, None) }).await.unwrap().already);
+}
+
+#[tokio::test]
+async fn a_second_file_that_comes_later_is_asked_for_when_the_first_is_good() {
+    let room = Room::new().await;
+    let later = |asked: &Arc<AtomicU64>| {
+        let asked = Arc::clone(asked);
+        Some(Source::Later(Box::new(move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            Ok(Opened { name: "folder/rootfs".to_owned(), reader: Box::new(Cursor::new(root("a"))) })
+        })))
+    };
+    let asked = Arc::new(AtomicU64::new(0));
+    let bad = Request { root: later(&asked), ..request(root("a"), None) };
+    assert!(matches!(room.publish(bad).await.unwrap_err(), PublishError::Refused { file, .. } if file == "meta.tar"));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    room.assert_untouched("a bad first file").await;
+    let listing = Listing { filename: Filename::Root, ..listed(true) };
+    let good = Request { root: later(&asked), listing, ..request(metadata("20250601_07:42"), None) };
+    assert_eq!(room.publish(good).await.unwrap().image.image.filename, "rootfs");
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test]
 async fn a_source_that_breaks_leaves_nothing() {
     struct Breaks(u64);
@@ -153,7 +224,7 @@ async fn a_source_that_breaks_leaves_nothing() {
         }
     }
     let room = Room::new().await;
-    let broken = || Source::Stream { name: "upload".to_owned(), reader: Box::new(Breaks(0)) };
+    let broken = || Source::Stream { name: "upload".to_owned(), reader: Box::new(Cursor::new(XZ).chain(Breaks(0))) };
     let error = room.publish(Request { first: broken(), ..request(vec![], None) }).await.unwrap_err();
     assert_eq!(error.to_string(), "\"upload\" cannot be read: the cable was cut");
     let ask = Request { root: Some(broken()), ..request(metadata("20250601_07:42"), None) };
@@ -196,7 +267,8 @@ async fn the_limit_holds_for_streams_and_for_all_files_together() {
     let path = room.file("disk.qcow2", &big);
     let error = room.publish(Request { root: Some(file(&path)), ..request(meta, None) }).await.unwrap_err();
     assert_eq!(error.to_string(), said(path.to_str().unwrap()), "told before it is read");
-    let endless = Source::Stream { name: "endless".to_owned(), reader: Box::new(std::io::repeat(0)) };
+    let endless = Cursor::new(XZ).chain(std::io::repeat(0));
+    let endless = Source::Stream { name: "endless".to_owned(), reader: Box::new(endless) };
     let error = room.publish(Request { first: endless, ..request(vec![], None) }).await.unwrap_err();
     assert_eq!(error.to_string(), said("endless"));
     room.assert_untouched("too large").await;

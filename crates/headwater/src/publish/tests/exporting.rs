@@ -40,7 +40,7 @@ async fn a_tree_holds_what_a_server_answers_and_every_file_it_names() {
     room.publish(request(meta.clone(), Some(root_a.clone()))).await.unwrap();
     room.publish(request(unified("20250602_07:42"), None)).await.unwrap();
     let mut private = request(metadata("20250603_07:42"), Some(root("private")));
-    private.public = false;
+    private.listing.public = false;
     room.publish(private).await.unwrap();
 
     let to = room.path("tree");

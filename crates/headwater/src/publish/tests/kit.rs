@@ -1,6 +1,5 @@
 //! A room to test in, and images to publish.
 
-use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::catalog::StoredImage;
-use crate::publish::{PublishError, Published, Request, Silent, Source};
+use crate::publish::{Listing, PublishError, Published, Request, Silent, Source};
 
 pub(super) const NOW: i64 = 1_750_000_000;
 
@@ -78,10 +77,12 @@ pub(super) fn request(first: Vec<u8>, root: Option<Vec<u8>>) -> Request {
         project: ProjectName::default_project(),
         first: stream("meta.tar", first),
         root: root.map(|bytes| stream("root", bytes)),
-        aliases: Vec::new(),
-        public: true,
-        properties: BTreeMap::new(),
+        listing: listed(true),
     }
+}
+
+pub(super) fn listed(public: bool) -> Listing {
+    Listing { public, ..Listing::default() }
 }
 
 pub(super) fn stream(name: &str, bytes: Vec<u8>) -> Source {

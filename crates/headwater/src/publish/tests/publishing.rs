@@ -9,7 +9,7 @@ use headwater_formats::names::ProjectName;
 use super::kit::*;
 use crate::auth::Viewer;
 use crate::catalog::CatalogError;
-use crate::publish::{Progress, PublishError, Request};
+use crate::publish::{Listing, Progress, PublishError, Request};
 
 #[tokio::test]
 async fn a_split_image_is_listed_as_its_metadata_says() {
@@ -18,11 +18,14 @@ async fn a_split_image_is_listed_as_its_metadata_says() {
     let request = Request {
         first: file(&room.file("in/incus.tar.xz", &metadata)),
         root: Some(file(&room.file("in/rootfs.tar.xz", &root))),
-        aliases: vec![alias("mine")],
-        properties: BTreeMap::from([
-            ("description".to_owned(), "Ours".to_owned()),
-            ("team".to_owned(), "a".to_owned()),
-        ]),
+        listing: Listing {
+            aliases: vec![alias("mine").into()],
+            properties: BTreeMap::from([
+                ("description".to_owned(), "Ours".to_owned()),
+                ("team".to_owned(), "a".to_owned()),
+            ]),
+            ..listed(true)
+        },
         ..request(vec![], None)
     };
     let published = room.publish(request).await.unwrap();
@@ -74,7 +77,7 @@ async fn the_same_bytes_again_change_nothing() {
     let ask = || request(metadata("20250601_07:42"), Some(root("a")));
     let first = room.publish(ask()).await.unwrap();
     let revision = room.app.catalog.revision().await.unwrap();
-    let again = room.publish(Request { public: false, ..ask() }).await.unwrap();
+    let again = room.publish(Request { listing: listed(false), ..ask() }).await.unwrap();
     assert!(again.already);
     assert_eq!(again.image, first.image, "not even whether it is public");
     assert_eq!(room.app.catalog.revision().await.unwrap(), revision);
@@ -185,7 +188,7 @@ async fn fifty_different_publishers_at_once_store_all_images() {
 #[tokio::test]
 async fn what_is_private_is_not_seen_by_guests() {
     let room = Room::new().await;
-    let ask = Request { public: false, ..request(metadata("20250601_07:42"), Some(root("a"))) };
+    let ask = Request { listing: listed(false), ..request(metadata("20250601_07:42"), Some(root("a"))) };
     room.publish(ask).await.unwrap();
     let project = ProjectName::default_project();
     assert_eq!(room.app.catalog.images(&Viewer::guest(), &project, None, 10).await.unwrap(), []);

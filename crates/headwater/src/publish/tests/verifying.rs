@@ -26,7 +26,7 @@ async fn damage_is_told_by_the_image_that_has_it() {
     let meta = metadata("20250601_07:42");
     let publish = async |root: Vec<u8>, team: &str| {
         let mut request = request(meta.clone(), Some(root));
-        request.properties.insert("team".to_owned(), team.to_owned());
+        request.listing.properties.insert("team".to_owned(), team.to_owned());
         room.publish(request).await.unwrap().image.image
     };
     let (a, b, c) = (root("a"), root("b"), qcow2(3));
@@ -67,7 +67,7 @@ async fn a_damaged_metadata_file_is_told_for_every_image_that_shares_it() {
     let meta = metadata("20250601_07:42");
     for number in 0..20 {
         let mut request = request(meta.clone(), Some(root(&number.to_string())));
-        request.properties.insert("team".to_owned(), format!("{number:02}"));
+        request.listing.properties.insert("team".to_owned(), format!("{number:02}"));
         room.publish(request).await.unwrap();
     }
     let mut flipped = meta.clone();

@@ -2,12 +2,14 @@
 
 mod address_keys;
 mod aliases;
+mod audit;
 mod committing;
 mod concurrency;
 mod files;
 mod identities;
 mod model;
 mod opening;
+mod operations;
 mod reading;
 mod removing;
 

@@ -14,6 +14,7 @@ fn commands_that_read_make_no_data_directory() {
         &["image", "delete", "x"],
         &["alias", "list"],
         &["project", "list"],
+        &["audit"],
     ] {
         house.run(arguments).fails(
             1,

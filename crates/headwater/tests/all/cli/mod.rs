@@ -8,6 +8,7 @@
 )]
 
 mod alias;
+mod audit;
 mod edges;
 mod export;
 mod gc;

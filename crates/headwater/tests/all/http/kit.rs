@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater::app::App;
 use headwater::http::incoming::Incoming;
 use headwater::http::{Connection, Settings, State, handle};
-use headwater::publish::{Request, Silent, Source};
+use headwater::publish::{Listing, Request, Silent, Source};
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 use http::header::{self, HeaderMap};
@@ -58,9 +58,11 @@ impl Server {
             project: ProjectName::new(project).unwrap(),
             first: sources.next().unwrap(),
             root: sources.next(),
-            aliases: aliases.iter().map(|name| AliasName::new(*name).unwrap()).collect(),
-            public,
-            properties: Default::default(),
+            listing: Listing {
+                aliases: aliases.iter().map(|name| AliasName::new(*name).unwrap().into()).collect(),
+                public,
+                ..Listing::default()
+            },
         };
         drop(sources);
         let published = self.app.publisher.publish(request, Arc::new(Silent), now()).await.unwrap();
@@ -172,5 +174,7 @@ pub(crate) fn listed(number: u32) -> headwater::catalog::NewImage {
             update_source: None,
         },
         aliases: Vec::new(),
+        new_aliases: false,
+        published_by: None,
     }
 }

@@ -120,5 +120,11 @@ pub(crate) fn alias(name: &str) -> AliasName {
 
 /// The image in a project, with fixed aliases.
 pub(crate) fn new(project_name: &str, image: Image, aliases: &[&str]) -> NewImage {
-    NewImage { project: project(project_name), image, aliases: aliases.iter().map(|name| alias(name)).collect() }
+    NewImage {
+        project: project(project_name),
+        image,
+        aliases: aliases.iter().map(|name| alias(name).into()).collect(),
+        new_aliases: false,
+        published_by: None,
+    }
 }
