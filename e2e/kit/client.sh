@@ -14,6 +14,12 @@ incus() {
     command incus -q "$@"
 }
 
+# told CLIENT ARGUMENT...: the client without -q, for what it tells on success.
+told() { command "$@" 2>&1; }
+
+# at_terminal CLIENT ARGUMENT...: with a terminal, at which nobody types anything: clients open editors only there.
+at_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null </dev/null; }
+
 client_config() {
     case $1 in
     lxc) echo "$LXD_CONF" ;;

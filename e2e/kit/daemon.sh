@@ -6,31 +6,38 @@
 daemon_name() { case $1 in lxc) echo lxd ;; incus) echo incus ;; *) fail "no daemon for '$1'" ;; esac; }
 daemon_folder() { echo "$HW_STATE/$(daemon_name "$1")"; }
 
-# daemon CLIENT: makes sure that the client's daemon runs. Its proxy is a closed port, so that its start-up look-ups
-# (instance types, image servers) end at once and on this machine.
+# daemon CLIENT: makes sure that the client's daemon runs.
 daemon() {
-    local client=$1 name
+    local client=$1
+    is_alive "$HW_STATE/run" "$(daemon_name "$client")" || daemon_spawn "$client" "$HW_STATE" "$(daemon_folder "$client")"
+}
+
+# daemon_spawn CLIENT STATE FOLDER: a daemon of the client's kind with its data in FOLDER, known as a process below STATE.
+# Its proxy is a closed port, so that its start-up look-ups (instance types, image servers) end at once and on this
+# machine. It believes certificates of the cases' own authority.
+daemon_spawn() {
+    local client=$1 state=$2 name program
     name=$(daemon_name "$client")
-    ! is_alive "$HW_STATE/run" "$name" || return 0
     [ "$(id -u)" = 0 ] || skip "$name needs root"
     step "starting $name"
+    authority
+    local -x LXD_DIR=$3 INCUS_DIR=$3 SSL_CERT_FILE=$AUTHORITY/bundle.crt
     local -x HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=localhost,127.0.0.0/8,::1
     case $client in
     lxc)
-        spawn "$HW_STATE" lxd lxd --group lxd --logfile "$HW_STATE/log/lxd.daemon.log"
-        daemon_wait lxd lxd
-        daemon_preseed | lxd init --preseed
+        program=lxd
+        spawn "$state" lxd lxd --group lxd --logfile "$state/log/lxd.daemon.log"
         ;;
     incus)
-        spawn "$HW_STATE" incus /usr/libexec/incus/incusd --group incus-admin --logfile "$HW_STATE/log/incus.daemon.log"
-        daemon_wait incus /usr/libexec/incus/incusd
-        daemon_preseed | command incus admin init --preseed
+        program=/usr/libexec/incus/incusd
+        spawn "$state" incus "$program" --group incus-admin --logfile "$state/log/incus.daemon.log"
         ;;
     esac
-}
-
-daemon_wait() { # name, program
-    "$2" waitready --timeout=60 || fail "$1 did not start: $(tail -n 5 "$HW_STATE/log/$1.log")"
+    "$program" waitready --timeout=60 || fail "$name did not start: $(tail -n 5 "$state/log/$name.log")"
+    case $client in
+    lxc) daemon_preseed | lxd init --preseed ;;
+    incus) daemon_preseed | command incus admin init --preseed ;;
+    esac
 }
 
 daemon_preseed() {
@@ -41,13 +48,12 @@ profiles: [{name: default, devices: {root: {type: disk, path: /, pool: default}}
 YAML
 }
 
-# daemon_https CLIENT: lets the daemon listen on a free loopback port for the rest of the case; prints the address.
-daemon_https() {
-    local address
-    address=127.0.0.1:$(free_port)
-    "$1" config set core.https_address "$address"
-    echo "$address"
+# daemon_listen CLIENT: lets the daemon listen on a loopback port for the rest of the case; daemon_address says where.
+daemon_listen() {
+    [ -z "$(daemon_address "$1")" ] || return 0
+    "$1" config set core.https_address "127.0.0.1:$(free_port)"
 }
+daemon_address() { "$1" config get core.https_address; }
 
 # daemon_forget CLIENT: drops the catalogs that the daemon keeps for an hour.
 daemon_forget() { rm -rf "$(daemon_folder "$1")/cache"/*; }
@@ -86,6 +92,9 @@ daemon_clean() {
             "$client" image delete --project "$project" "$name"
         done
         [ "$project" = default ] || "$client" project delete "$project"
+    done
+    for name in $("$client" config trust list local: -f json | jq -r '.[].fingerprint'); do
+        "$client" config trust remove "local:$name"
     done
     "$client" config unset core.https_address
     daemon_forget "$client"

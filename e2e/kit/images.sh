@@ -34,3 +34,32 @@ YAML
     tar -C "$folder" -cJf "$folder/metadata.tar.xz" metadata.yaml
     mksquashfs "$folder/tree" "$folder/rootfs.squashfs" -noappend -no-progress -quiet -all-root >/dev/null
 }
+
+# tiny_unified FOLDER OS RELEASE SERIAL: the same as one file, unified.tar.gz.
+tiny_unified() {
+    tiny_image "$@"
+    mv "$1/tree" "$1/rootfs"
+    tar -C "$1" --sort=name --owner=0 --group=0 -czf "$1/unified.tar.gz" metadata.yaml rootfs
+}
+
+# tiny_vm FOLDER OS RELEASE SERIAL: metadata.tar.xz and disk.qcow2 of a virtual machine with an empty disk.
+tiny_vm() {
+    tiny_image "$@"
+    rm "$1/rootfs.squashfs"
+    qemu-img create -q -f qcow2 "$1/disk.qcow2" 1M
+}
+
+# small_system FOLDER OS RELEASE SERIAL: as tiny_image, with an init, sh, cat and sleep of this machine: a container that
+# starts and stops within a second.
+small_system() {
+    local tree=$1/tree program binary
+    mkdir -p "$tree"/{bin,sbin,dev,proc,sys,run,tmp,root}
+    for program in sh cat sleep; do
+        binary=$(readlink -f "$(command -v "$program")")
+        cp "$binary" "$tree/bin/$program"
+        ldd "$binary" | grep -o '/[^ ]*' | xargs -I{} cp -L --parents {} "$tree"
+    done
+    printf '#!/bin/sh\ntrap "exit 0" PWR INT TERM\nwhile :; do sleep 3600 & wait $!; done\n' >"$tree/sbin/init"
+    chmod 755 "$tree/sbin/init"
+    tiny_image "$1" "$2" "$3" "$4" "$(uname -m)"
+}

@@ -9,11 +9,35 @@ server_need_binary() {
 
 # server_start [ARGUMENT...]: on the same port again after server_stop. Sets PORT and URL.
 server_start() {
-    server_need_binary
     PORT=${PORT:-$(free_port)}
     URL=https://127.0.0.1:$PORT
+    if [ -n "$REFERENCE" ]; then
+        reference_start
+        return
+    fi
+    server_need_binary
+    authority
+    local -x SSL_CERT_FILE=$AUTHORITY/bundle.crt
     spawn "$CASE" headwater "$HEADWATER_BIN" serve --data "$DATA" --listen "127.0.0.1:$PORT" "$@"
     wait_for 20 "the server to answer on port $PORT" server_answers
+}
+
+# server_second: another server. Sets SECOND_DATA and SECOND_URL; `on_second COMMAND…` means that one.
+# shellcheck disable=SC2034 # the cases read them
+server_second() {
+    local port
+    port=$(free_port)
+    authority
+    local -x SSL_CERT_FILE=$AUTHORITY/bundle.crt
+    SECOND_DATA=$CASE/data2 SECOND_URL=https://127.0.0.1:$port
+    spawn "$CASE" headwater2 "$HEADWATER_BIN" serve --data "$SECOND_DATA" --listen "127.0.0.1:$port"
+    wait_for 20 "the second server" curl -sfk "$SECOND_URL/healthz"
+}
+
+on_second() {
+    local -x HEADWATER_DATA=$SECOND_DATA
+    local URL=$SECOND_URL DATA=$SECOND_DATA
+    "$@"
 }
 
 server_answers() {
@@ -32,6 +56,10 @@ publish() {
         *) arguments+=("$argument") ;;
         esac
     done
+    if [ -n "$REFERENCE" ]; then
+        reference_publish "${arguments[@]}"
+        return
+    fi
     headwater publish "${arguments[@]}" --data "$DATA" --format json | jq -er .fingerprint
 }
 

@@ -1,16 +1,37 @@
 # shellcheck shell=bash
 # Other people's web servers around the product: nginx for exported trees, and a recording proxy in front of a server.
 
-# static_server FOLDER: serves it over TLS, and refuses what comes in plain. Sets STATIC_URL and STATIC_CERTIFICATE.
+# authority: makes, once a run, the certificate authority that the daemons and the server believe besides those of the
+# system. Sets AUTHORITY, a folder: ca.crt, ca.key, and bundle.crt, which is the system's and ours.
+authority() {
+    AUTHORITY=$HW_STATE/authority
+    [ ! -e "$AUTHORITY/bundle.crt" ] || return 0
+    mkdir -p "$AUTHORITY"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=cases of Headwater" \
+        -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign,cRLSign \
+        -keyout "$AUTHORITY/ca.key" -out "$AUTHORITY/ca.crt" 2>/dev/null
+    cat /etc/ssl/certs/ca-certificates.crt "$AUTHORITY/ca.crt" >"$AUTHORITY/bundle.crt"
+}
+
+# certificate FOLDER: server.crt and server.key for 127.0.0.1 and localhost, signed by that authority.
+certificate() {
+    authority
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
+        -keyout "$1/server.key" -out "$1/server.csr" 2>/dev/null
+    openssl x509 -req -in "$1/server.csr" -CA "$AUTHORITY/ca.crt" -CAkey "$AUTHORITY/ca.key" -days 30 \
+        -extfile <(echo subjectAltName=IP:127.0.0.1,DNS:localhost) -out "$1/server.crt" 2>/dev/null
+}
+
+# static_server FOLDER [NGINX-LINES]: serves it over TLS, and refuses what comes in plain. Sets STATIC_URL and
+# STATIC_CERTIFICATE.
 # shellcheck disable=SC2034 # the cases read them
 static_server() {
-    local root=$1 port etc=$CASE/nginx
+    local root=$1 lines=${2:-} port etc=$CASE/nginx
     port=$(free_port)
     STATIC_URL=https://127.0.0.1:$port
     STATIC_CERTIFICATE=$etc/server.crt
     mkdir -p "$etc"
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
-        -addext subjectAltName=IP:127.0.0.1 -keyout "$etc/server.key" -out "$STATIC_CERTIFICATE" 2>/dev/null
+    certificate "$etc"
     cat >"$etc/nginx.conf" <<CONF
 daemon off;
 pid $etc/pid;
@@ -30,6 +51,7 @@ http {
         ssl_certificate $STATIC_CERTIFICATE;
         ssl_certificate_key $etc/server.key;
         root $root;
+        $lines
     }
 }
 CONF

@@ -62,6 +62,14 @@ pub struct Config {
     /// How many days it is kept who did what (`headwater audit`); 0 is for ever.
     #[config(env = "HEADWATER_AUDIT_DAYS", default = 365)]
     pub audit_days: u32,
+    /// Whether publishers may have this server fetch images from other servers, and push
+    /// images to them. It then connects to whatever https address a publisher names.
+    #[config(env = "HEADWATER_CONNECT", default = true)]
+    pub connect: bool,
+    /// How often, in hours, images that follow their source are looked for there; 0 is
+    /// never.
+    #[config(env = "HEADWATER_AUTO_UPDATE_HOURS", default = 6)]
+    pub auto_update_hours: u32,
     /// The certificate.
     #[config(nested)]
     pub tls: Tls,
@@ -115,6 +123,11 @@ pub struct LimitSettings {
     /// Connections at a time; further ones wait.
     #[config(env = "HEADWATER_LIMITS_CONNECTIONS", default = 4096)]
     pub connections: u32,
+    /// Connections at a time that one client may have: one IPv4 address, or the /64
+    /// of an IPv6 address; further ones are closed at once. 0 is no limit. Where a
+    /// proxy passes connections on, all of them are of one client, the proxy.
+    #[config(env = "HEADWATER_LIMITS_CONNECTIONS_PER_CLIENT", default = 2048)]
+    pub connections_per_client: u32,
     /// Seconds that a TLS handshake may take.
     #[config(env = "HEADWATER_LIMITS_HANDSHAKE_SECONDS", default = 10)]
     pub handshake_seconds: u32,
@@ -264,6 +277,7 @@ impl Config {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         Limits {
             connections: usize::try_from(self.limits.connections).unwrap_or(usize::MAX),
+            connections_per_client: usize::try_from(self.limits.connections_per_client).unwrap_or(usize::MAX),
             handshake: seconds(self.limits.handshake_seconds),
             head: seconds(self.limits.idle_seconds),
             stall: seconds(self.limits.stall_seconds),
@@ -275,7 +289,7 @@ impl Config {
 }
 
 /// `images.example:8443`, `192.0.2.7:8443`, `[2001:db8::7]:8443`.
-fn is_host_and_port(text: &str) -> bool {
+pub fn is_host_and_port(text: &str) -> bool {
     let named = || {
         text.parse::<http::uri::Authority>().is_ok_and(|authority| {
             !authority.host().is_empty()
@@ -378,6 +392,31 @@ mod tests {
         }
         let found = std::fs::read_to_string(&page).unwrap_or_default();
         assert!(found == expected, "{} is out of date; run this test with HEADWATER_UPDATE_DOCS=1", page.display());
+    }
+
+    /// Every limit that can be set is explained, with its default, and nothing is explained that is not there.
+    #[test]
+    fn the_page_of_limits_names_every_setting_with_its_default() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/limits.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let template = template();
+        let (_, limits) = template.split_once("[limits]\n").unwrap();
+        let limits = limits.split("\n[").next().unwrap();
+        let settings: Vec<(&str, &str)> =
+            limits.lines().filter_map(|line| line.strip_prefix('#')?.split_once(" = ")).collect();
+        assert!(settings.len() > 5, "{settings:?}");
+        for (name, default) in &settings {
+            let rows: Vec<&str> = page.lines().filter(|line| line.contains(&format!("| `limits.{name}` |"))).collect();
+            assert!(!rows.is_empty(), "limits.{name} is not on the page");
+            for row in rows {
+                let told = row.split('|').nth(2).unwrap().trim();
+                assert!(told.split(' ').any(|word| word == *default), "limits.{name} = {default}, but: {row}");
+            }
+        }
+        for word in page.split('`').filter_map(|word| word.strip_prefix("limits.")) {
+            let name = word.split(' ').next().unwrap();
+            assert!(name == "name" || settings.iter().any(|(known, _)| *known == name), "there is no limits.{name}");
+        }
     }
 
     #[test]

@@ -3,8 +3,33 @@
 //! Each has a dot: `lxc image export IMAGE TARGET` puts what follows the first one behind `TARGET`, and crashes without
 //! (LXD `lxc/image.go`).
 
+use serde::Deserialize;
+
+use super::image::null_is_default;
 use crate::digest::Fingerprint;
 use crate::image::{ImageFile, ImageFiles, ImageType};
+
+/// A request to push an image to another server: the body of `POST /1.0/images/<fingerprint>/export` (LXD
+/// `shared/api/image.go` `ImageExportPost`). Its `aliases` are not read: they are what was agreed on with the other server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ExportPost {
+    /// The other server's URL.
+    #[serde(deserialize_with = "null_is_default")]
+    pub target: String,
+    /// The secret that it gave.
+    #[serde(deserialize_with = "null_is_default")]
+    pub secret: String,
+    /// Its certificate in PEM.
+    #[serde(deserialize_with = "null_is_default")]
+    pub certificate: String,
+    /// The project there.
+    #[serde(deserialize_with = "null_is_default")]
+    pub project: String,
+    /// Names of profiles there.
+    #[serde(deserialize_with = "null_is_default")]
+    pub profiles: Vec<String>,
+}
 
 /// The name of the only file of a unified image: `<fingerprint>.tar.gz`.
 pub fn unified(fingerprint: &Fingerprint, file: &ImageFile) -> String {

@@ -62,9 +62,9 @@ impl fmt::Display for Family {
 }
 
 /// The architecture of the machine that sends this header: the second field of the first group. `None` for clients
-/// other than LXD and Incus, and for an architecture that is not known.
+/// other than LXD, Incus and Headwater itself, and for an architecture that is not known.
 pub fn architecture_of_user_agent(header: &str) -> Option<Architecture> {
-    if Family::of_user_agent(header) == Family::Any {
+    if Family::of_user_agent(header) == Family::Any && !header.starts_with("Headwater/") {
         return None;
     }
     let (_, machine) = header.split_once(" (")?;
@@ -101,6 +101,7 @@ mod tests {
             ("LXD 5.21.4 LTS (Linux; aarch64; 6.8.0; Ubuntu; 24.04) (zfs 2.1.5)", Some(Architecture::Aarch64)),
             ("Incus 6.0.4 (Linux; ppc64le)", Some(Architecture::Ppc64le)),
             ("Incus 6.0.4 (Darwin; arm64; 23.0)", Some(Architecture::Aarch64)),
+            ("Headwater/1.0.0 (Linux; aarch64)", Some(Architecture::Aarch64)),
             ("Incus 6.0.4", None),
             ("Incus 6.0.4 (Linux; vax; 1)", None),
             ("Incus 6.0.4 (zfs 2.1.5; dir 1)", None),

@@ -15,7 +15,7 @@ use super::names::{leads_somewhere, newest};
 use super::rows::{self, ImageRow};
 use super::sight::{Sight, project_id, sight};
 use super::{Catalog, CatalogError, bump_revision};
-use crate::auth::Viewer;
+use crate::auth::{IdentityId, Viewer};
 
 /// What an alias leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,26 @@ pub struct Alias {
     pub target: AliasTarget,
     /// Made from the product's own names, rather than by hand.
     pub generated: bool,
+}
+
+/// A hand-made alias, with what decides who may change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandMade {
+    /// Free text.
+    pub description: String,
+    /// What it leads to.
+    pub target: AliasTarget,
+    /// Who published the image that it leads to; `None` for one that follows a product, and when that is not known.
+    pub published_by: Option<IdentityId>,
+}
+
+/// What can be changed about a hand-made alias. `None` leaves it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AliasEdit {
+    /// Free text.
+    pub description: Option<String>,
+    /// The image that it leads to.
+    pub target: Option<Fingerprint>,
 }
 
 /// What the asker can use, for aliases that could mean several images.
@@ -187,6 +207,72 @@ impl Catalog {
         tx.commit().await
     }
 
+    /// A hand-made alias of that name; `None` when there is none, also when the name is a generated one.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn hand_made_alias(
+        &self,
+        project: &ProjectName,
+        name: &AliasName,
+    ) -> Result<Option<HandMade>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let project = project_id(&mut tx, project).await?;
+        let found = hand_made(&mut tx, project, name).await?;
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Changes a hand-made alias as is decided when it is seen as it stands, which nobody else changes meanwhile. A change that
+    /// changes nothing leaves the revision as it is.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoAlias`], [`CatalogError::NoImage`].
+    pub async fn edit_alias_as<E>(
+        &self,
+        project: &ProjectName,
+        name: &AliasName,
+        decide: impl FnOnce(&HandMade) -> Result<AliasEdit, E> + Send,
+        now: Timestamp,
+    ) -> Result<Result<(), E>, CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let id = project_id(&mut tx, project).await?;
+        let missing = || CatalogError::NoAlias(name.as_str().to_owned());
+        let before = hand_made(&mut tx, id, name).await?.ok_or_else(missing)?;
+        let edit = match decide(&before) {
+            Ok(edit) => edit,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let description = edit.description.filter(|new| *new != before.description);
+        let target = edit.target.filter(|new| before.target != AliasTarget::Image(*new));
+        if let Some(new) = &description {
+            tx.execute(
+                "UPDATE aliases SET description = $3 WHERE project_id = $1 AND name = $2",
+                values![id, name.as_str(), new.as_str()],
+            )
+            .await?;
+        }
+        if let Some(new) = &target {
+            let image = find(&mut tx, id, new).await?.id;
+            tx.execute(
+                "UPDATE aliases SET image_id = $3, os = NULL, release = NULL, variant = NULL \
+                 WHERE project_id = $1 AND name = $2",
+                values![id, name.as_str(), image],
+            )
+            .await?;
+        }
+        if description.is_none() && target.is_none() {
+            return Ok(Ok(()));
+        }
+        let target = target.map(|new| new.to_string());
+        let changes = [("description", description.as_deref()), ("target", target.as_deref())];
+        let detail: Vec<_> = changes.into_iter().filter_map(|(key, new)| Some((key, new?))).collect();
+        record(&mut tx, &self.actor, Action::ImageAliasUpdated, Some(project), name.as_str(), &detail, now).await?;
+        bump_revision(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+
     /// Removes a hand-made alias.
     ///
     /// # Errors
@@ -242,6 +328,17 @@ impl Catalog {
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
+}
+
+async fn hand_made(tx: &mut Tx, project: i64, name: &AliasName) -> Result<Option<HandMade>, CatalogError> {
+    let sql = "SELECT a.description, i.fingerprint, i.published_by, a.os, a.release, a.variant \
+         FROM aliases a LEFT JOIN images i ON i.id = a.image_id WHERE a.project_id = $1 AND a.name = $2";
+    let Some(row) = tx.row(sql, values![project, name.as_str()]).await? else { return Ok(None) };
+    let target = match row.opt_text(1)? {
+        Some(fingerprint) => AliasTarget::Image(rows::parse("a fingerprint", &fingerprint)?),
+        None => AliasTarget::Follows { os: row.text(3)?, release: row.text(4)?, variant: row.text(5)? },
+    };
+    Ok(Some(HandMade { description: row.text(0)?, target, published_by: row.opt_int(2)?.map(IdentityId) }))
 }
 
 /// One name, as it stands: `None` when no alias of it leads to anything visible, otherwise its description and the

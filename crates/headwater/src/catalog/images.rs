@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
-use headwater_formats::image::Image;
+use headwater_formats::image::{Image, UpdateSource};
 use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::product::{Line, version_name};
 use headwater_formats::timestamp::Timestamp;
@@ -79,6 +80,8 @@ pub struct ImageEdit {
     pub auto_update: Option<bool>,
     /// Names of profiles.
     pub profiles: Option<Vec<String>>,
+    /// Where it was copied from; `Some(None)` is from nowhere.
+    pub update_source: Option<Option<UpdateSource>>,
 }
 
 impl Catalog {
@@ -148,20 +151,43 @@ impl Catalog {
         edit: &ImageEdit,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
+        let decide = |_: &Image| Ok::<_, Infallible>(edit.clone());
+        self.edit_image_as(project, fingerprint, decide, now).await.map(|decided| match decided {
+            Ok(()) => {}
+            Err(never) => match never {},
+        })
+    }
+
+    /// Changes an image as is decided when it is seen as it stands, which nobody else changes meanwhile. When it is decided that
+    /// nothing be changed, nothing is.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], [`CatalogError::NoImage`].
+    pub async fn edit_image_as<E>(
+        &self,
+        project: &ProjectName,
+        fingerprint: &Fingerprint,
+        decide: impl FnOnce(&Image) -> Result<ImageEdit, E> + Send,
+        now: Timestamp,
+    ) -> Result<Result<(), E>, CatalogError> {
         let mut tx = self.engine.write().await?;
         let project_id = project_id(&mut tx, project).await?;
         let before = find(&mut tx, project_id, fingerprint).await?;
+        let edit = match decide(&before.image) {
+            Ok(edit) => edit,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let mut image = before.image.clone();
         edit.apply(&mut image);
         if image == before.image {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
         let moved = key(&image) != key(&before.image);
         let to = if moved { place(&mut tx, project_id, &image).await? } else { before.place.clone() };
         tx.execute(
             "UPDATE images SET public = $1, expires_at = $2, auto_update = $3, properties = $4, profiles = $5, \
-             product_id = $6, version = $7 WHERE id = $8",
+             product_id = $6, version = $7, update_source = $8 WHERE id = $9",
             values![
                 image.public,
                 image.expires_at.map(Timestamp::unix),
@@ -170,6 +196,7 @@ impl Catalog {
                 to_json(&image.profiles)?,
                 to.as_ref().map(|(product, _)| *product),
                 to.as_ref().map(|(_, version)| version.as_str().to_owned()),
+                image.update_source.as_ref().map(to_json).transpose()?,
                 before.id,
             ],
         )
@@ -182,7 +209,8 @@ impl Catalog {
         let subject = fingerprint.to_string();
         record(&mut tx, &self.actor, Action::ImageUpdated, Some(project), &subject, &detail, now).await?;
         bump_revision(&mut tx, now).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(Ok(()))
     }
 
     /// Notes that these images were downloaded; does not change the revision. Images that are gone are passed over.
@@ -212,7 +240,12 @@ impl ImageEdit {
         image.auto_update = edit.auto_update.unwrap_or(image.auto_update);
         image.properties = edit.properties.unwrap_or_else(|| std::mem::take(&mut image.properties));
         image.profiles = edit.profiles.unwrap_or_else(|| std::mem::take(&mut image.profiles));
+        image.update_source = edit.update_source.unwrap_or_else(|| image.update_source.take());
     }
+}
+
+fn source(image: &Image) -> String {
+    image.update_source.as_ref().map_or_else(|| "none".to_owned(), |source| source.alias.clone())
 }
 
 /// What an edit changed, for the audit: new values, and of properties the keys, because their values can be long.
@@ -227,6 +260,7 @@ fn changes(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
         (before.expires_at != after.expires_at, "expires_at", after.expires_at.map_or_else(never, Timestamp::rfc3339)),
         (before.auto_update != after.auto_update, "auto_update", after.auto_update.to_string()),
         (before.profiles != after.profiles, "profiles", after.profiles.join(", ")),
+        (before.update_source != after.update_source, "update_source", source(after)),
     ];
     changes.into_iter().filter(|(changed, ..)| *changed).map(|(_, key, value)| (key, value)).collect()
 }

@@ -36,6 +36,7 @@ mod rows;
 mod saved_views;
 mod settings;
 mod sight;
+mod succeed;
 mod version;
 
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ use headwater_formats::timestamp::Timestamp;
 use crate::auth::Actor;
 use engine::{Engine, Tx, values};
 
-pub use aliases::{Alias, AliasTarget, Resolved, Wanted};
+pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
 pub use commit::{Committed, NewImage};
 pub use error::CatalogError;
@@ -98,6 +99,11 @@ impl Catalog {
     /// itself is named.
     pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
         Self { engine: self.engine.clone(), actor: actor.into() }
+    }
+
+    /// On whose behalf this handle changes things.
+    pub fn actor(&self) -> &Arc<Actor> {
+        &self.actor
     }
 
     /// Ends all connections; on SQLite the write-ahead log is folded in.

@@ -3,9 +3,10 @@ use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
-use super::engine::values;
+use super::engine::{Tx, values};
 use super::images::find;
 use super::place::tidy;
+use super::rows::ImageRow;
 use super::sight::project_id;
 use super::{Catalog, CatalogError, bump_revision};
 
@@ -31,27 +32,7 @@ impl Catalog {
         let sql = "SELECT name FROM aliases WHERE image_id = $1 ORDER BY name";
         let aliases: Vec<String> =
             tx.rows(sql, values![row.id]).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
-        tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
-        let audience = if row.image.public { GUESTS } else { project };
-        for (_, file) in row.image.files.iter() {
-            let digest = file.digest.to_string();
-            tx.execute(
-                "INSERT INTO retired_access (digest, audience, ended_at) VALUES ($1, $2, $3) \
-                 ON CONFLICT (digest, audience) DO UPDATE SET ended_at = excluded.ended_at \
-                 WHERE excluded.ended_at > retired_access.ended_at",
-                values![digest.as_str(), audience, now.unix()],
-            )
-            .await?;
-            tx.execute(
-                "UPDATE blobs SET retired_at = $1 WHERE digest = $2 \
-                 AND NOT EXISTS (SELECT 1 FROM image_files f WHERE f.digest = $2)",
-                values![now.unix(), digest],
-            )
-            .await?;
-        }
-        if let Some((product, version)) = &row.place {
-            tidy(&mut tx, *product, version).await?;
-        }
+        retire(&mut tx, project, &row, now).await?;
         let detail = [
             ("aliases", aliases.join(", ")),
             ("filename", row.image.filename),
@@ -63,4 +44,30 @@ impl Catalog {
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
+}
+
+/// Takes an image's rows away and retires the files that no image needs any more.
+pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Timestamp) -> Result<(), CatalogError> {
+    tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
+    let audience = if row.image.public { GUESTS } else { project };
+    for (_, file) in row.image.files.iter() {
+        let digest = file.digest.to_string();
+        tx.execute(
+            "INSERT INTO retired_access (digest, audience, ended_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (digest, audience) DO UPDATE SET ended_at = excluded.ended_at \
+             WHERE excluded.ended_at > retired_access.ended_at",
+            values![digest.as_str(), audience, now.unix()],
+        )
+        .await?;
+        tx.execute(
+            "UPDATE blobs SET retired_at = $1 WHERE digest = $2 \
+             AND NOT EXISTS (SELECT 1 FROM image_files f WHERE f.digest = $2)",
+            values![now.unix(), digest],
+        )
+        .await?;
+    }
+    if let Some((product, version)) = &row.place {
+        tidy(tx, *product, version).await?;
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@
 //!
 //! Every verb works on the data directory (or the database) itself, whether or not a server runs beside it. What the
 //! verbs share stands in files of its own: [`place`] finds the installation, [`pick`] the image that somebody
-//! named, [`out`] prints, [`human`] writes sizes and dates for people, [`stop`] turns errors into sentences and exit
+//! named, [`people`] the certificate or token, [`reach`] the server's addresses, [`out`] prints, [`human`] writes sizes and dates for people, [`stop`] turns errors into sentences and exit
 //! codes, [`bar`] shows progress.
 //!
 //! This room knows no SQL, no HTTP and no layout of files on disk.
@@ -22,13 +22,18 @@ mod human;
 mod image;
 mod key;
 mod out;
+mod people;
 mod pick;
 mod place;
 mod project;
 mod publish;
+mod reach;
 pub mod serve;
 mod stop;
+mod token;
+mod trust;
 mod verify;
+mod view;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -131,6 +136,31 @@ enum Verb {
         #[command(subcommand)]
         verb: project::Verb,
     },
+    /// Decide which clients are known, by their certificates, and what they may do
+    ///
+    /// A client that nobody knows sees public images. One that is known may see the private images of its projects, or upload,
+    /// or administer them, as its role says. Clients join with a token that `headwater trust add` makes; what they may do can be changed
+    /// at any time.
+    Trust {
+        #[command(subcommand)]
+        verb: trust::Verb,
+    },
+    /// Make and revoke tokens: secrets for programs, which send them with each request
+    ///
+    /// A token is for what has no certificate to show: simplestreams remotes, CI, curl. It may do what it was made for, until it ends or is
+    /// revoked. Only its beginning and its hash are kept.
+    Token {
+        #[command(subcommand)]
+        verb: token::Verb,
+    },
+    /// Make, list, show and delete saved views: filters with names
+    ///
+    /// A view is a part of a project, served at an address of its own to simplestreams remotes, which would otherwise download the list of
+    /// everything.
+    View {
+        #[command(subcommand)]
+        verb: view::Verb,
+    },
     Audit(audit::Args),
     /// List and change the keys that sign addresses of private files
     ///
@@ -195,6 +225,9 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Image { verb } => image::run(verb, &place, out).await,
         Verb::Alias { verb } => alias::run(verb, &place, out).await,
         Verb::Project { verb } => project::run(verb, &place, out).await,
+        Verb::Trust { verb } => trust::run(verb, &place, out).await,
+        Verb::Token { verb } => token::run(verb, &place, out).await,
+        Verb::View { verb } => view::run(verb, &place, out).await,
         Verb::Audit(args) => audit::run(args, &place, out).await,
         Verb::Key { verb } => key::run(verb, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,

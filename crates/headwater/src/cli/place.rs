@@ -18,20 +18,22 @@ use crate::config::Config;
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     /// The data directory; may not exist yet.
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// What it is when nobody says; the same when that cannot be told.
     default_data: PathBuf,
     /// The database's URL, when the catalog is not a file in the data directory.
     database: Option<String>,
     /// How long files of deleted images stay.
     pub(super) grace: Seconds,
+    /// The configuration, without what flags say.
+    pub(super) config: Config,
 }
 
 impl Place {
     /// Finds it, without touching it: by flags, then the environment, then the configuration file.
     pub(super) fn find(global: &Global) -> Result<Self, Stop> {
         let config = Config::read(global.config.as_deref())?;
-        let (data, default_data) = match (global.data.clone().or(config.data), default_data()) {
+        let (data, default_data) = match (global.data.clone().or_else(|| config.data.clone()), default_data()) {
             (Some(data), default) => (data.clone(), default.unwrap_or(data)),
             (None, default) => {
                 let default = default?;
@@ -41,8 +43,9 @@ impl Place {
         Ok(Self {
             data,
             default_data,
-            database: global.database.clone().or(config.database),
+            database: global.database.clone().or_else(|| config.database.clone()),
             grace: Seconds(config.grace_hours.saturating_mul(3600)),
+            config,
         })
     }
 

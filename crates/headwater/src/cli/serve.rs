@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, OpenError};
 use crate::config::{self, Config, ConfigError};
+use crate::fetch::Round;
 use crate::first_run::{self, Greeting};
 use crate::http::about::{self, Description};
 use crate::http::accept;
@@ -32,6 +33,9 @@ const DOWNLOADS_EVERY: Duration = Duration::from_secs(5);
 /// How often the files of deleted images are removed whose grace is over, and what crashed publishers left; first at
 /// the start.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// About how often it is asked whether images that follow their source are due to be looked for there.
+const REFRESH_EVERY: Duration = Duration::from_secs(600);
 
 /// Run the server
 ///
@@ -137,8 +141,10 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         architectures: config.config.architectures()?,
         document_cache: u64::from(config.config.cache.documents_mib) * 1024 * 1024,
         bind_addresses: config.config.private.bind_addresses,
+        connect: config.config.connect,
         uploads: usize::try_from(config.config.limits.uploads).unwrap_or(usize::MAX),
         upload_bytes: u64::from(config.config.limits.upload_gib) << 30,
+        ..Settings::default()
     };
     let catalog = app.catalog.clone();
     let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };
@@ -152,6 +158,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let ending = CancellationToken::new();
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
+    let hours = if config.config.connect { config.config.auto_update_hours } else { 0 };
+    let refreshing = tokio::spawn(refresh(Arc::clone(&state), hours, now));
     for address in &addresses {
         tracing::info!(%address, fingerprint = %tls.fingerprint(), "listening");
     }
@@ -169,6 +177,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending).await;
     background.abort();
     sweeping.abort();
+    refreshing.abort();
     state.flush_used().await;
     state.flush_downloads().await;
     catalog.close().await;
@@ -270,6 +279,27 @@ async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
     }
 }
 
+/// Looks for newer images at the sources of those that follow one, for ever. Which round is due is written in the catalog, so that
+/// several servers take turns and a restart begins none.
+async fn refresh(state: Arc<State>, hours: u32, now: fn() -> Timestamp) {
+    if hours == 0 {
+        return;
+    }
+    loop {
+        // Not all servers of the world at the same minute.
+        let jitter = getrandom::u32().map_or(0, |random| u64::from(random) % REFRESH_EVERY.as_secs());
+        tokio::time::sleep(REFRESH_EVERY / 2 + Duration::from_secs(jitter)).await;
+        match state.fetcher().refresh_all(hours, now).await {
+            Ok(None) => {}
+            Ok(Some(round)) if round == Round::default() => {}
+            Ok(Some(Round { refreshed, current, failed })) => {
+                tracing::info!(refreshed, current, failed, "images that follow their source were looked for there");
+            }
+            Err(error) => tracing::warn!(%error, "images that follow their source could not be looked for"),
+        }
+    }
+}
+
 fn reload(config: &ServeConfig, logs: &Logs, tls: &Tls) {
     let begun = NotifyState::monotonic_usec_now().ok();
     tell_systemd(&[Some(NotifyState::Reloading), begun].into_iter().flatten().collect::<Vec<_>>());
@@ -311,7 +341,7 @@ fn program() -> PathBuf {
     }
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if name.is_empty() || name == "(none)" { "localhost".to_owned() } else { name.to_owned() }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::uri::Authority;
-use http::{Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +25,7 @@ use super::accept::{Limits, Place, Shared};
 use super::access::{self, Active, Entry, Logged};
 use super::body::Body;
 use super::incoming::Incoming;
+use super::linger::{Lingering, Unread};
 use super::stall::Watched;
 use super::upgrade::Upgrade;
 use super::{Connection, Transport, handle, lxd, respond, route};
@@ -43,16 +45,17 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<Place>
     let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive);
     let Some(first) = first_byte(&stream, shared).await else { return };
-    let stream = Watched::new(stream, shared.limits.stall);
+    let unread = Unread::default();
+    let stream = Watched::new(Lingering::new(stream, unread.clone()), shared.limits.stall);
     if first != 0x16 {
-        return http1(stream, Connection { peer, transport: Transport::Plain }, place, shared).await;
+        return http1(stream, Connection { peer, transport: Transport::Plain }, place, unread, shared).await;
     }
     match tokio::time::timeout(shared.limits.handshake, shared.tls.accept(stream)).await {
         Ok(Ok(secured)) => {
             let connection = Connection { peer, transport: Transport::Tls(secured.client) };
             match secured.http2 {
                 true => http2(secured.stream, connection, shared).await,
-                false => http1(secured.stream, connection, place, shared).await,
+                false => http1(secured.stream, connection, place, unread, shared).await,
             }
         }
         // Clients that do not know the certificate end the handshake, and try again: nothing to worry about.
@@ -71,7 +74,7 @@ async fn first_byte(stream: &TcpStream, shared: &Shared) -> Option<u8> {
     }
 }
 
-async fn http1<S>(stream: S, connection: Connection, place: Arc<Place>, shared: &Shared)
+async fn http1<S>(stream: S, connection: Connection, place: Arc<Place>, unread: Unread, shared: &Shared)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -82,7 +85,7 @@ where
         if let Some(on) = request.extensions_mut().remove::<OnUpgrade>() {
             request.extensions_mut().insert(Upgrade { on, keeper: keeper.clone() });
         }
-        answer(request, &connection, shared, &active)
+        answer(request, &connection, shared, &active, &unread)
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -163,17 +166,26 @@ async fn answer(
     connection: &Connection,
     shared: &Shared,
     active: &Arc<AtomicUsize>,
+    unread: &Unread,
 ) -> Result<Response<Logged>, Infallible> {
-    answer_with(request, connection, &shared.state, &shared.limits, Active::new(active)).await
+    let request = request.map(|body| unread.watch(body));
+    let mut response = answer_with(request, connection, &shared.state, &shared.limits, Active::new(active)).await?;
+    if unread.get() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
-async fn answer_with(
-    request: Request<hyper::body::Incoming>,
+async fn answer_with<B>(
+    request: Request<B>,
     connection: &Connection,
     state: &Arc<super::State>,
     limits: &Limits,
     active: Active,
-) -> Result<Response<Logged>, Infallible> {
+) -> Result<Response<Logged>, Infallible>
+where
+    B: http_body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+{
     let (parts, body) = request.into_parts();
     let entry = Entry::begin(&parts, connection, active);
     if !names_one_host(&parts) {

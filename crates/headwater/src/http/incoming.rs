@@ -139,12 +139,6 @@ impl Incoming {
         Ok(Self(Box::pin(AtMost { body: self.0, limit, left: limit })))
     }
 
-    /// The same body; when it is dropped before its end, the rest is read for so long and thrown away. A client that is told something
-    /// while it is still sending hears it only when somebody goes on taking what it sends: Go reports a broken pipe otherwise.
-    pub fn lingering(self, limit: Duration) -> Self {
-        Self(Box::pin(Lingering { body: Some(self.0), limit }))
-    }
-
     /// Whether nothing comes.
     pub fn is_empty(&self) -> bool {
         self.0.is_end_stream()
@@ -291,48 +285,6 @@ impl http_body::Body for AtMost {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A body whose rest is read when nobody wants it any more.
-struct Lingering {
-    /// None at the end, and after an error.
-    body: Option<Boxed>,
-    limit: Duration,
-}
-
-impl http_body::Body for Lingering {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let outcome = body.as_mut().poll_frame(context);
-        if matches!(outcome, Poll::Ready(None | Some(Err(_)))) {
-            self.body = None;
-        }
-        outcome
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.as_ref().map_or_else(|| http_body::SizeHint::with_exact(0), |body| body.size_hint())
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
-        // Without a runtime there is no connection either.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let limit = self.limit;
-        runtime.spawn(tokio::time::timeout(limit, async move { while let Some(Ok(_)) = body.frame().await {} }));
     }
 }
 

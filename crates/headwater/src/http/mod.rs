@@ -35,6 +35,7 @@ pub mod file_body;
 pub mod files;
 pub mod guard;
 pub mod incoming;
+pub mod linger;
 pub mod listen;
 pub mod lxd;
 pub mod path;
@@ -73,6 +74,8 @@ use self::simplestreams::Documents;
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
+use crate::client::{Client, Limits};
+use crate::fetch::Fetcher;
 use crate::operations::Operations;
 
 /// What can be set about the answers.
@@ -84,6 +87,10 @@ pub struct Settings {
     pub document_cache: u64,
     /// Whether signed addresses of files are good only from the network to which the list was sent.
     pub bind_addresses: bool,
+    /// Whether publishers may have this server connect to other servers, to fetch images and to push them.
+    pub connect: bool,
+    /// How long other servers are waited for, and how much they may say.
+    pub client: Limits,
     /// How many images may be uploaded at a time.
     pub uploads: usize,
     /// Most bytes of one upload.
@@ -96,6 +103,8 @@ impl Default for Settings {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
             bind_addresses: true,
+            connect: true,
+            client: Limits::default(),
             uploads: 16,
             upload_bytes: 256 << 30,
         }
@@ -114,6 +123,7 @@ pub struct State {
     guard: Guard,
     operations: Operations,
     uploads: Uploads,
+    fetcher: Fetcher,
     description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
@@ -126,6 +136,10 @@ impl State {
             documents: Documents::new(settings.document_cache),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
+            fetcher: Fetcher::new(
+                Client::new(settings.architectures.clone(), settings.client.clone()),
+                app.publisher.clone(),
+            ),
             app,
             settings,
             pool: Arc::default(),
@@ -147,6 +161,11 @@ impl State {
     /// What the server says of itself, with the certificate that is in use now.
     pub fn about(&self) -> About {
         self.description.now()
+    }
+
+    /// What fetches images from other servers.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// From now on `/readyz` says that no new requests are wanted.

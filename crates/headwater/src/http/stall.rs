@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (ours, mut theirs) = tokio::io::duplex(4);
         let mut watched = Watched::new(ours, Duration::from_secs(3));

@@ -1,4 +1,4 @@
-//! TLS: the server's certificate and the clients'. The only file that knows rustls.
+//! TLS: the server's certificate and the clients'. Only this file, and [`crate::client::trust`] for the other end, know rustls.
 //!
 //! The certificate is made on the first run (ECDSA P-256, ten years) and never replaced by itself, because clients and daemons
 //! pin it; or it is the user's own. Its files are looked at every few seconds and on SIGHUP, and a new one is used for new

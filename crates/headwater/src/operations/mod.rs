@@ -17,7 +17,7 @@
 //! ```
 //!
 //! `task.rs` runs what runs here; `news.rs` tells listeners what happened, in the order in which the catalog numbered it, whoever did it;
-//! `keep.rs` is what goes on beside.
+//! `keep.rs` is what goes on beside; `join.rs` says what a token to join with tells.
 //!
 //! Operations are rows of the catalog, so that each of several servers can tell of them and a finished one outlives the server;
 //! progress is told by the server that runs it alone. A task whose server dies is ended as failed by the others, or at
@@ -42,6 +42,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::join::{Invitation, JOIN_SECONDS};
 use self::news::News;
 use self::task::Tasks;
 pub use self::task::{AT_A_TIME, MOST_WAITING, Running};
@@ -50,8 +51,6 @@ use crate::catalog::{AuditEntry, Catalog, CatalogError, OperationClass, Purpose,
 
 /// How often it is looked at whether an operation has ended that runs elsewhere.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-pub use join::{Invitation, JOIN_SECONDS};
 
 /// What is about to run.
 #[derive(Debug, Clone, PartialEq, Eq)]

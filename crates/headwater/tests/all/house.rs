@@ -8,16 +8,34 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &[]),
     ("blobs", &["fail_point"]),
     ("catalog", &["auth", "fail_point"]),
+    ("client", &[]),
     ("config", &["http"]),
     ("documents", &["auth", "catalog"]),
     ("fail_point", &[]),
+    ("fetch", &["auth", "catalog", "client", "publish"]),
     ("first_run", &["config"]),
     ("publish", &["auth", "blobs", "catalog", "documents", "fail_point"]),
     ("operations", &["auth", "catalog"]),
-    ("http", &["app", "auth", "blobs", "catalog", "documents", "operations"]),
+    ("http", &["app", "auth", "blobs", "catalog", "client", "documents", "fetch", "operations", "publish"]),
     ("telemetry", &["config"]),
     ("app", &["auth", "blobs", "catalog", "config", "publish"]),
-    ("cli", &["app", "auth", "blobs", "catalog", "config", "documents", "first_run", "http", "publish", "telemetry"]),
+    (
+        "cli",
+        &[
+            "app",
+            "auth",
+            "blobs",
+            "catalog",
+            "config",
+            "documents",
+            "fetch",
+            "first_run",
+            "http",
+            "operations",
+            "publish",
+            "telemetry",
+        ],
+    ),
 ];
 
 fn repository() -> PathBuf {
@@ -128,6 +146,16 @@ fn sql_is_written_in_the_catalog_only() {
         })
         .collect();
     assert!(wrong.is_empty(), "SQL outside the catalog: {wrong:?}");
+}
+
+#[test]
+fn tls_is_known_to_one_file_at_each_end() {
+    let source = repository().join("crates/headwater/src");
+    let mut files = Vec::new();
+    rust_files(&source, &mut files);
+    files.retain(|path| code(path).contains("rustls::"));
+    files.sort();
+    assert_eq!(files, ["client/trust.rs", "http/tls.rs"].map(|path| source.join(path)));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod bad_input;
 mod catalog;
 mod cli;
+mod client;
 mod house;
 mod http;
 mod kit;

@@ -117,6 +117,7 @@ impl Editable {
             expires_at: self.expires_at.map(|WireTime(at)| at),
             auto_update: self.auto_update,
             profiles: self.profiles,
+            update_source: None,
         }
     }
 }

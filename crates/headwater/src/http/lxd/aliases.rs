@@ -15,7 +15,7 @@ use http::{Response, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::list::{self, Page, Pages};
-use super::{Body, Caller, Failure, Query, State, project, recursion, sync};
+use super::{Ask, Body, Caller, Failure, Query, State, project, recursion, sync};
 use crate::auth::Viewer;
 use crate::catalog::{AliasTarget, Catalog, Resolved, Wanted};
 use crate::http::respond;
@@ -45,23 +45,28 @@ fn entry(resolved: &Resolved) -> AliasEntry<'_> {
     }
 }
 
+/// What is told of an alias that is not there, or not for this caller.
+pub(super) const MISSING: &str = "Image alias not found";
+
+/// Where an alias leads the caller.
+pub(super) async fn find(ask: &Ask<'_>, project: &ProjectName, name: &AliasName) -> Result<Resolved, Failure> {
+    let (catalog, wanted) = (&ask.state.app.catalog, wanted(ask.state, ask.request));
+    let found = catalog.resolve_alias(&ask.caller.viewer, project, name, &wanted).await?;
+    found.ok_or_else(|| Failure::not_found(MISSING))
+}
+
+/// Its `ETag`.
+pub(super) fn tag(resolved: &Resolved) -> String {
+    etag::alias(&entry(resolved))
+}
+
 /// One alias; a missing and a hidden one are told in the same words.
-pub(super) async fn get(
-    state: &State,
-    request: &Parts,
-    caller: &Caller,
-    query: &Query,
-    name: Option<AliasName>,
-) -> Result<Response<Body>, Failure> {
-    let project = project(state, caller, query).await?;
-    let missing = || Failure::not_found("Image alias not found");
-    let name = name.ok_or_else(missing)?;
-    let wanted = wanted(state, request);
-    let resolved =
-        state.app.catalog.resolve_alias(&caller.viewer, &project, &name, &wanted).await?.ok_or_else(missing)?;
-    let entry = entry(&resolved);
-    let mut response = sync(&entry)?;
-    respond::set(&mut response, header::ETAG, etag::alias(&entry));
+pub(super) async fn get(ask: &Ask<'_>, name: Option<AliasName>) -> Result<Response<Body>, Failure> {
+    let project = ask.project().await?;
+    let name = name.ok_or_else(|| Failure::not_found(MISSING))?;
+    let resolved = find(ask, &project, &name).await?;
+    let mut response = sync(entry(&resolved))?;
+    respond::set(&mut response, header::ETAG, tag(&resolved));
     respond::set(&mut response, header::VARY, "User-Agent");
     Ok(response)
 }
@@ -135,7 +140,8 @@ impl Pages for Aliases {
     }
 }
 
-fn address(project: &ProjectName, name: &AliasName) -> String {
+/// The address of an alias.
+pub(super) fn address(project: &ProjectName, name: &AliasName) -> String {
     let name = utf8_percent_encode(name.as_str(), SEGMENT);
     match project.is_default() {
         true => format!("/1.0/images/aliases/{name}"),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -22,15 +21,11 @@ use crate::http::guard::Claim;
 use crate::http::incoming::Incoming;
 use crate::operations::NewToken;
 
-/// How long what a client goes on sending is read when it was told already that it is not wanted.
-const LINGER: Duration = Duration::from_secs(30);
-
 /// How long a token for a push waits to be used, in seconds: a day.
 const PUSH_TOKEN_LIFE: i64 = 24 * 60 * 60;
 
 /// Takes an image in.
 pub(super) async fn post(ask: &Ask<'_>, body: Incoming) -> Result<Response<Body>, Failure> {
-    let body = body.lingering(LINGER);
     let right = right(ask).await?;
     match Content::of(ask, body).await? {
         Content::Json(body) => json(ask, right, body).await,

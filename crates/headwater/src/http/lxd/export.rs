@@ -3,6 +3,8 @@
 //! One file is sent as it is, with the name that clients save it under. Two files are sent as `multipart/form-data`, in the order
 //! in which they are hashed. Unlike the daemons we send the length of that too, which gives clients a percentage.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
@@ -13,6 +15,7 @@ use http::{Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::{Ask, Body, Failure, State, images};
+use crate::catalog::StoredImage;
 use crate::http::body::Part;
 use crate::http::conditional::Validators;
 use crate::http::file_body::FileBody;
@@ -24,16 +27,15 @@ const REVALIDATE: &str = "no-cache";
 
 /// Answers with the files.
 pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
-    let (state, request, caller) = (ask.state, ask.request, ask.caller);
-    let project = ask.project().await?;
-    let image = images::find(state, caller, &project, prefix).await?.image;
+    let (state, request) = (ask.state, ask.request);
+    let images::Opened { stored: StoredImage { project, image, .. }, actor } = images::open(ask, prefix).await?;
     let response = match image.files {
         ImageFiles::Unified(file) => single(state, request, &image, file).await?,
         ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await?,
     };
     state.used.note(&project, image.fingerprint);
     if !image.public {
-        state.downloads.note(&caller.actor, Some(&project), image.fingerprint, ask.now());
+        state.downloads.note(&actor, Some(&project), image.fingerprint, ask.now());
     }
     Ok(response)
 }
@@ -51,7 +53,27 @@ async fn single(state: &State, request: &Parts, image: &Image, file: ImageFile) 
     Ok(respond::file(request, open, &state.pool))
 }
 
-async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
+/// The files of an image as one body, in the order in which they are hashed.
+pub(super) struct Files {
+    /// `application/octet-stream`, or `multipart/form-data` with its boundary.
+    pub(super) content_type: String,
+    /// The bytes; their length is known.
+    pub(super) body: Body,
+}
+
+/// Opens the files of an image.
+pub(super) async fn files(state: &State, image: &Image) -> Result<Files, Failure> {
+    match image.files {
+        ImageFiles::Unified(file) => {
+            let blob = files::open(&state.app.blobs, file).await?;
+            let part = Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool)));
+            Ok(Files { content_type: "application/octet-stream".to_owned(), body: Body::parts([part]) })
+        }
+        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root).await,
+    }
+}
+
+async fn multipart(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Files, Failure> {
     let boundary = boundary(&image.fingerprint);
     let mut parts = Vec::with_capacity(5);
     let names = [
@@ -66,11 +88,16 @@ async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFil
              Content-Type: application/octet-stream\r\n\r\n"
         );
         parts.push(Part::Bytes(Bytes::from(head)));
-        parts.push(Part::File(FileBody::new(blob.file, 0, blob.size, std::sync::Arc::clone(&state.pool))));
+        parts.push(Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool))));
     }
     parts.push(Part::Bytes(Bytes::from(format!("\r\n--{boundary}--\r\n"))));
-    let mut response = respond::with(StatusCode::OK, "application/octet-stream", Body::parts(parts));
-    respond::set(&mut response, header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
+    Ok(Files { content_type: format!("multipart/form-data; boundary={boundary}"), body: Body::parts(parts) })
+}
+
+async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
+    let Files { content_type, body } = multipart(state, image, metadata, root).await?;
+    let mut response = respond::with(StatusCode::OK, "application/octet-stream", body);
+    respond::set(&mut response, header::CONTENT_TYPE, content_type);
     respond::set(&mut response, header::CACHE_CONTROL, REVALIDATE);
     Ok(response)
 }

@@ -1,5 +1,7 @@
 //! `GET /1.0/images` and `GET /1.0/images/<fingerprint>` (LXD `lxd/images.go`, Incus `cmd/incusd/images.go`).
 
+use std::sync::Arc;
+
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::filter::Filter;
 use headwater_formats::lxd::{self, etag};
@@ -8,28 +10,39 @@ use http::{Response, StatusCode, header};
 
 use super::list::{self, Page, Pages};
 use super::{Ask, Body, Caller, Failure, NOT_AUTHORIZED, Query, State, project, recursion, sync};
-use crate::auth::Viewer;
-use crate::catalog::{Catalog, Found, StoredImage};
+use crate::auth::{Actor, SecretHash, Viewer};
+use crate::catalog::{Catalog, CatalogError, Found, StoredImage};
+use crate::http::guard::Claim;
 use crate::http::respond;
 
 /// Images that are read from the catalog at a time.
 const PAGE: usize = 200;
 
-/// The list: addresses, or objects with `recursion`, those that pass `filter`.
+/// The list: addresses, or objects with `recursion`, those that pass `filter`; of one project, or with `all-projects` of all in
+/// which the caller sees something. That is for trusted clients, as in Incus and newer LXD.
 pub(super) async fn list(state: &State, caller: &Caller, query: &Query) -> Result<Response<Body>, Failure> {
-    // As in Incus and newer LXD: looking over all projects is for trusted clients.
-    if query.is_true("all-projects") {
+    let all = query.is_true("all-projects");
+    if all && !caller.access.is_trusted() {
         return Err(Failure::Told(StatusCode::FORBIDDEN, NOT_AUTHORIZED.to_owned()));
+    }
+    if all && query.get("project").is_some_and(|project| project != "default") {
+        let sentence = "Cannot specify a project when requesting all projects".to_owned();
+        return Err(Failure::Told(StatusCode::BAD_REQUEST, sentence));
     }
     // Clients filter by themselves when this fails, whatever the status.
     let filter = Filter::parse(query.get("filter").unwrap_or_default())
         .map_err(|error| Failure::Told(StatusCode::BAD_REQUEST, format!("Invalid filter: {error}")))?;
-    let project = project(state, caller, query).await?;
+    let mut projects = match all {
+        true => state.app.catalog.projects(&caller.viewer).await?.into_iter().map(|project| project.name).collect(),
+        false => vec![project(state, caller, query).await?],
+    };
+    projects.reverse();
     list::answer(Images {
         catalog: state.app.catalog.clone(),
         viewer: caller.viewer.clone(),
         objects: recursion(query),
-        project,
+        projects,
+        all,
         filter,
         after: None,
     })
@@ -39,7 +52,10 @@ pub(super) async fn list(state: &State, caller: &Caller, query: &Query) -> Resul
 struct Images {
     catalog: Catalog,
     viewer: Viewer,
-    project: ProjectName,
+    /// Those that are still to be listed, the next one last.
+    projects: Vec<ProjectName>,
+    /// Whether a project that is gone meanwhile is passed over.
+    all: bool,
     filter: Filter,
     objects: bool,
     after: Option<Fingerprint>,
@@ -47,9 +63,17 @@ struct Images {
 
 impl Pages for Images {
     async fn next(&mut self) -> Result<Page, Failure> {
-        let images = self.catalog.images(&self.viewer, &self.project, self.after, PAGE).await?;
+        let Some(project) = self.projects.last() else { return Ok(Page::new(false)) };
+        let images = match self.catalog.images(&self.viewer, project, self.after, PAGE).await {
+            Err(CatalogError::NoProject(_)) if self.all => Vec::new(),
+            images => images?,
+        };
         self.after = images.last().map(|stored| stored.image.fingerprint);
-        let mut page = Page::new(images.len() >= PAGE);
+        if images.len() < PAGE {
+            self.projects.pop();
+            self.after = None;
+        }
+        let mut page = Page::new(!self.projects.is_empty());
         for stored in images.iter().filter(|stored| self.filter.matches_image(&stored.image, stored.project.as_str())) {
             if self.objects {
                 page.push(&object(stored))?;
@@ -76,13 +100,46 @@ fn object(stored: &StoredImage) -> lxd::Image<'_> {
 
 /// One image, by any prefix of its fingerprint that fits no other.
 pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
-    let (state, caller) = (ask.state, ask.caller);
-    let project = ask.project().await?;
-    let stored = find(state, caller, &project, prefix).await?;
+    let Opened { stored, .. } = open(ask, prefix).await?;
     let mut response = sync(object(&stored))?;
     let image = &stored.image;
     respond::set(&mut response, header::ETAG, etag::image(image.public, image.auto_update, &image.properties));
     Ok(response)
+}
+
+/// An image, and whom the audit names when it is downloaded.
+pub(super) struct Opened {
+    pub(super) stored: StoredImage,
+    pub(super) actor: Arc<Actor>,
+}
+
+/// The image for who may see it, and for who brings the secret that opens it, in whichever project it is. With a wrong
+/// secret it is as if there had been none.
+pub(super) async fn open(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Opened, Failure> {
+    let visible = async {
+        let project = ask.project().await?;
+        find(ask.state, ask.caller, &project, prefix.clone()).await
+    };
+    let (failure, secret) = match (visible.await, ask.query.get("secret")) {
+        (Ok(stored), _) => return Ok(Opened { stored, actor: Arc::clone(&ask.caller.actor) }),
+        (Err(failure @ Failure::Told(StatusCode::NOT_FOUND, _)), Some(secret)) => (failure, secret),
+        (Err(failure), _) => return Err(failure),
+    };
+    let (catalog, secret) = (&ask.state.app.catalog, SecretHash::of(secret));
+    let project = ProjectName::new(ask.query.get("project").unwrap_or("default"));
+    if let (Ok(project), Some(prefix)) = (project, &prefix) {
+        let found = match catalog.image(&Viewer::operator(), &project, prefix).await {
+            Err(CatalogError::NoProject(_)) => Found::Nothing,
+            found => found?,
+        };
+        if let Found::One(stored) = found
+            && catalog.use_download_secret(&project, &stored.image.fingerprint, &secret, ask.now()).await?
+        {
+            return Ok(Opened { stored, actor: Arc::new(Actor::secret(ask.caller.actor.address)) });
+        }
+    }
+    ask.wrong_secret(Claim::Image(prefix.as_ref().map_or("", FingerprintPrefix::as_str))).await?;
+    Err(failure)
 }
 
 /// The image; a missing, a hidden and an impossible one are told in the same words.

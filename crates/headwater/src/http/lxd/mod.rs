@@ -144,7 +144,7 @@ async fn dispatch(ask: Ask<'_>, body: Incoming, route: Route) -> Result<Response
         (Route::Image(Endpoint::ImageExport, prefix), _) => push::post(&ask, body, prefix).await,
         (Route::Image(Endpoint::ImageRefresh, prefix), _) => pull::refresh(&ask, prefix).await,
         (Route::Image(_, prefix), _) => image_changes::secret(&ask, prefix).await,
-        (Route::Alias(name), "GET") => aliases::get(state, request, caller, query, name).await,
+        (Route::Alias(name), "GET") => aliases::get(&ask, name).await,
         (Route::Alias(name), "POST") => alias_changes::rename(&ask, body, name).await,
         (Route::Alias(name), "PUT") => alias_changes::put(&ask, body, name).await,
         (Route::Alias(name), "PATCH") => alias_changes::patch(&ask, body, name).await,

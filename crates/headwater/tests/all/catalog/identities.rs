@@ -1,5 +1,5 @@
-use headwater::auth::{Grant, Identity, IdentityId, IdentityKind, Manages, Role, Secret};
-use headwater::catalog::{Catalog, CatalogError, Credential, IdentityEdit, NewIdentity};
+use headwater::auth::{Actor, Grant, Identity, IdentityId, IdentityKind, Manages, Role, Secret};
+use headwater::catalog::{AuditQuery, Catalog, CatalogError, Credential, IdentityEdit, NewIdentity};
 use headwater_formats::names::ViewName;
 
 use super::opening::behind;
@@ -20,6 +20,7 @@ on_both_engines! {
     a_token_is_bound_to_a_view,
     a_view_is_kept_as_it_was_written,
     a_view_keeps_its_project,
+    what_is_done_is_written_down,
 }
 
 fn grant(name: &str, role: Role, manages: Manages) -> Grant {
@@ -318,4 +319,50 @@ async fn a_view_keeps_its_project(home: &Home) {
     assert_eq!(refused, why);
     catalog.delete_view(&view("all"), minute(1)).await.unwrap();
     catalog.delete_project(&team, minute(1)).await.unwrap();
+}
+
+async fn what_is_done_is_written_down(home: &Home) {
+    let catalog = home.open().await.acting(Actor::operator("anna"));
+    let secret = Secret::random().unwrap();
+    catalog
+        .create_view(&view("arm"), &project("default"), &"arch=arm64".parse().unwrap(), "", minute(1))
+        .await
+        .unwrap();
+    let grants = vec![grant("default", Role::Publisher, Manages::All)];
+    let known = catalog.add_identity(&NewIdentity { grants, ..new(certificate('a')) }, minute(2)).await.unwrap();
+    let bound = NewIdentity { view: Some(view("arm")), ..new(token(&secret)) };
+    let bound = catalog.add_identity(&bound, minute(3)).await.unwrap();
+    let edit = IdentityEdit { administrator: Some(true), ..IdentityEdit::default() };
+    catalog.edit_identity(known.id, &edit, minute(4)).await.unwrap();
+    let edit = IdentityEdit { name: Some("kiosk".into()), ..IdentityEdit::default() };
+    catalog.edit_identity(bound.id, &edit, minute(5)).await.unwrap();
+    catalog.remove_identity(bound.id, minute(6)).await.unwrap();
+    catalog.remove_identity(known.id, minute(7)).await.unwrap();
+    catalog.delete_view(&view("arm"), minute(8)).await.unwrap();
+    // What is refused leaves no line.
+    catalog.remove_identity(known.id, minute(9)).await.unwrap_err();
+    catalog.delete_view(&view("arm"), minute(9)).await.unwrap_err();
+
+    let lines = catalog.audit(&AuditQuery::default(), 99).await.unwrap();
+    let told: Vec<(&str, &str, String)> = lines
+        .iter()
+        .map(|line| {
+            assert_eq!((line.actor_kind.as_str(), line.actor_name.as_str()), ("operator", "anna"));
+            let detail: Vec<String> = line.detail.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            (line.action.as_str(), line.subject.as_str(), detail.join(" "))
+        })
+        .collect();
+    let (fingerprint, prefix) = ("a".repeat(64), secret.prefix());
+    let expected = [
+        ("view-created", "arm", "filter=arch=arm64"),
+        ("certificate-created", &fingerprint, "may=default publisher all name=ci"),
+        ("token-created", prefix, "may= name=ci view=arm"),
+        ("certificate-updated", &fingerprint, "may=administrator name=ci"),
+        ("token-updated", prefix, "may= name=kiosk view=arm"),
+        ("token-revoked", prefix, "may= name=kiosk view=arm"),
+        ("certificate-deleted", &fingerprint, "may=administrator name=ci"),
+        ("view-deleted", "arm", ""),
+    ]
+    .map(|(action, subject, detail)| (action, subject, detail.to_owned()));
+    assert_eq!(told, expected);
 }

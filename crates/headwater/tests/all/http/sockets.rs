@@ -18,21 +18,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::kit::{Sample, Server, fingerprint, listed, now};
 
-struct Running {
-    server: Server,
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) server: Server,
+    pub(super) address: SocketAddr,
     tls: Arc<Tls>,
     files: Files,
     ending: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-fn quick() -> Limits {
+pub(super) fn quick() -> Limits {
     let soon = Duration::from_millis(400);
     Limits { handshake: soon, head: soon, stall: soon, drain: soon, ..Limits::default() }
 }
 
-async fn running(limits: Limits) -> Running {
+pub(super) async fn running(limits: Limits) -> Running {
     let server = Server::new().await;
     let listeners = listen::listen(&["127.0.0.1:0".parse().unwrap()]).unwrap();
     let address = listeners[0].local_addr().unwrap();
@@ -46,11 +46,11 @@ async fn running(limits: Limits) -> Running {
 }
 
 impl Running {
-    async fn plain(&self) -> TcpStream {
+    pub(super) async fn plain(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    fn connector(
+    pub(super) fn connector(
         &self,
         client: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
         h2: bool,
@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// As Go clients do it: the certificate itself is trusted, under its own first name.
-    async fn secured(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+    pub(super) async fn secured(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
         self.connector(None, false).connect("images.example".try_into().unwrap(), self.plain().await).await.unwrap()
     }
 
@@ -92,20 +92,20 @@ impl Running {
         format!("/images/{digest}.tar.xz")
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.ending.cancel();
         tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("the server ends").unwrap().unwrap();
     }
 }
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> String {
+pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("an answer");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn get(path: &str) -> String {
+pub(super) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 }
 

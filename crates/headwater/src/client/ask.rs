@@ -1,0 +1,207 @@
+//! One server, one request at a time: addresses, limits of time and length, and what is made of an answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, Response, Url, redirect};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{Redirected, words};
+use super::trust::Trust;
+use super::{ClientError, Limits};
+
+/// A server, and how it is spoken to.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    http: reqwest::Client,
+    base: Url,
+    /// What it is called in messages: without user, password, path and query, which may be secret.
+    pub(super) name: String,
+    pub(super) limits: Limits,
+}
+
+/// An answer of the API, as far as it is read (LXD `shared/api/response.go`).
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct Answer {
+    #[serde(rename = "type")]
+    kind: String,
+    error: Option<String>,
+    metadata: serde_json::Value,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self { kind: String::new(), error: None, metadata: serde_json::Value::Null }
+    }
+}
+
+impl Session {
+    pub(super) fn new(server: &Url, trust: &Trust, limits: &Limits, user_agent: &str) -> Result<Self, ClientError> {
+        let most = limits.redirects;
+        let redirects = redirect::Policy::custom(move |attempt| {
+            if attempt.previous().len() > most {
+                attempt.error(Redirected::Circle(most))
+            } else if attempt.url().scheme() != "https" {
+                attempt.error(Redirected::Plain)
+            } else {
+                attempt.follow()
+            }
+        });
+        let builder = reqwest::Client::builder()
+            .user_agent(user_agent)
+            .connect_timeout(limits.connect)
+            // A secret in a query would be told to whoever is redirected to.
+            .referer(false)
+            .redirect(redirects)
+            .https_only(true);
+        let builder = match trust.config()? {
+            Some(config) => builder.tls_backend_preconfigured(config),
+            None => builder,
+        };
+        let http = builder.build().map_err(|error| ClientError::Setup(error.without_url().to_string()))?;
+        Ok(Self { http, base: server.clone(), name: server.origin().ascii_serialization(), limits: limits.clone() })
+    }
+
+    /// The address of something below the server's, with slashes inside of a part escaped.
+    pub(super) fn address<'a>(
+        &self,
+        path: impl IntoIterator<Item = &'a str>,
+        query: &[(&str, &str)],
+    ) -> Result<Url, ClientError> {
+        let mut url = self.base.clone();
+        url.path_segments_mut().map_err(|()| ClientError::Address(self.name.clone()))?.pop_if_empty().extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    pub(super) fn request(&self, method: Method, address: Url) -> RequestBuilder {
+        self.http.request(method, address)
+    }
+
+    /// Sends a request and waits for the head of its answer, whatever its status.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        self.send_within(self.limits.head, request).await
+    }
+
+    /// The same with another limit.
+    pub(super) async fn send_within(&self, limit: Duration, request: RequestBuilder) -> Result<Response, ClientError> {
+        match tokio::time::timeout(limit, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(ClientError::request(&self.name, &error.without_url())),
+            Err(_) => Err(ClientError::unreachable(
+                &self.name,
+                format!("it took the request and sent no answer for {} seconds; try again later", limit.as_secs_f32()),
+            )),
+        }
+    }
+
+    /// The next piece of a body; `had` is how many bytes there were before.
+    pub(super) async fn piece(&self, response: &mut Response, had: u64) -> Result<Option<Bytes>, ClientError> {
+        match tokio::time::timeout(self.limits.stall, response.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(error)) => Err(ClientError::body(&self.name, &error.without_url(), had)),
+            Err(_) => Err(ClientError::broken(
+                &self.name,
+                format!("sent nothing for {} seconds after {had} bytes", self.limits.stall.as_secs_f32()),
+            )),
+        }
+    }
+
+    /// All of a body that is not long.
+    pub(super) async fn whole(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let too_long = || {
+            ClientError::nonsense(
+                &self.name,
+                format!("answers with more than {limit} bytes where a short answer belongs"),
+            )
+        };
+        let reading = async {
+            let mut whole = Vec::new();
+            while let Some(piece) = self.piece(&mut response, whole.len() as u64).await? {
+                if whole.len() + piece.len() > limit {
+                    return Err(too_long());
+                }
+                whole.extend_from_slice(&piece);
+            }
+            Ok(whole)
+        };
+        match tokio::time::timeout(self.limits.document, reading).await {
+            Ok(read) => read,
+            Err(_) => Err(ClientError::broken(
+                &self.name,
+                format!("had not sent a short answer after {} seconds", self.limits.document.as_secs_f32()),
+            )),
+        }
+    }
+
+    /// What the API answers to a GET, without its envelope.
+    pub(super) async fn api<T: DeserializeOwned>(&self, address: Url) -> Result<T, ClientError> {
+        let response = self.send(self.request(Method::GET, address)).await?;
+        self.understand(response).await
+    }
+
+    /// The metadata of an answer of the API that is no error. The status counts, as it does for clients (LXD `client/lxd.go`
+    /// `lxdParseResponse`).
+    pub(super) async fn understand<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let body = self.whole(response, self.limits.object_bytes).await?;
+        let answer: Answer = serde_json::from_slice(&body).map_err(|_| self.no_api())?;
+        if answer.kind == "error" {
+            let said = words(answer.error.as_deref().unwrap_or_default());
+            return Err(ClientError::nonsense(
+                &self.name,
+                format!("answers with an error that claims success: {said}"),
+            ));
+        }
+        serde_json::from_value(answer.metadata)
+            .map_err(|error| ClientError::nonsense(&self.name, format!("answers with JSON of another shape ({error})")))
+    }
+
+    /// An answer that says no, in its own words when it has some.
+    pub(super) async fn refusal(&self, response: Response) -> ClientError {
+        let status = response.status();
+        let said = match self.whole(response, self.limits.object_bytes).await {
+            Ok(body) => serde_json::from_slice::<Answer>(&body).ok().and_then(|answer| answer.error),
+            Err(_) => None,
+        };
+        let words = match said.as_deref().map(words) {
+            Some(said) if !said.is_empty() => said,
+            _ => "it does not say why; check the address".to_owned(),
+        };
+        ClientError::Status { server: self.name.clone(), status, words }
+    }
+
+    /// A document of a stream. Exactly 200 will do (LXD `shared/simplestreams`).
+    pub(super) async fn document(&self, address: Url) -> Result<Vec<u8>, ClientError> {
+        let response = self.send(self.request(Method::GET, address)).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refusal(response).await);
+        }
+        self.whole(response, self.limits.document_bytes).await
+    }
+
+    fn no_api(&self) -> ClientError {
+        ClientError::nonsense(
+            &self.name,
+            "answers with something that is no answer of an image server; check the address, and the protocol",
+        )
+    }
+}
+
+/// The media type of an answer, in lower case and without parameters.
+pub(super) fn media_type(response: &Response) -> String {
+    let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}

@@ -1,0 +1,6 @@
+//! Headwater as a client: what good servers give, what bad ones get away with (nothing), and what is left behind (nothing).
+
+mod direct;
+mod kit;
+mod lxd;
+mod streams;
