@@ -24,6 +24,7 @@ case $HEADWATER_BIN in /*) ;; *) HEADWATER_BIN=$TOP/$HEADWATER_BIN ;; esac
 . "$E2E/kit/daemon.sh"
 . "$E2E/kit/trusted.sh"
 . "$E2E/kit/copies.sh"
+. "$E2E/kit/guide.sh"
 . "$E2E/kit/reference.sh"
 
 # e2e/run makes one state folder for all cases, so that they share the daemons; a case run by itself makes its own.
@@ -39,6 +40,7 @@ CASE=$(mktemp -d "$HW_STATE/c.XXXX")
 DATA=$CASE/data
 mkdir -p "$HW_STATE"/{run,log} "$CASE"/{run,log,home,lxc,incus,cache}
 
+# shellcheck disable=SC2031 # guides change it for themselves
 export HOME=$CASE/home XDG_CACHE_HOME=$CASE/cache XDG_CONFIG_HOME=$CASE/home/.config XDG_DATA_HOME=$CASE/home/.local
 export LXD_DIR=$HW_STATE/lxd LXD_CONF=$CASE/lxc INCUS_DIR=$HW_STATE/incus INCUS_CONF=$CASE/incus
 export HEADWATER_DATA=$DATA LC_ALL=C.UTF-8

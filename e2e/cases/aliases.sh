@@ -22,6 +22,7 @@ follow() {
         leads "$client" "$remote:$name/arm64" "$arm64"
     done
     leads "$client" "$remote:debian/12/cloud" "$cloud"
+    row "image info NAME (alias that follows)" "$client" "$3" "" works
 }
 each_remote follow
 

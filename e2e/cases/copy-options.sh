@@ -90,7 +90,7 @@ for client in "${CLIENTS[@]}"; do
     options "$client" hw "$own"
     options "$client" "$own" hw
     [ -n "$REFERENCE" ] || {
-        HEADWATER_DATA=$SECOND_DATA trusted_remote "$client" hw2
+        on_second trusted_remote "$client" hw2
         options "$client" hw hw2
     }
 done

@@ -26,12 +26,16 @@ copies() {
     "$client" image copy "$remote:$unified" local: --copy-aliases
     assert_eq "$(image_field "$client" local:unified Fingerprint)" "$unified" "a unified image in the daemon"
     daemon_clean "$client"
+    row "image copy --auto-update (public)" "$client" "$protocol" "Headwater → $(title "$(daemon_name "$client")")" works
+    row "image copy (container and VM, public)" "$client" "$protocol" "Headwater → $(title "$(daemon_name "$client")")" works
+    row "image copy --copy-aliases" "$client" "$protocol" "Headwater → $(title "$(daemon_name "$client")")" works
 
     # Through the client instead of from server to daemon; simplestreams has only the latter.
     if [ "$protocol" = api ]; then
         "$client" image copy "$remote:$container" local: --mode relay --alias relayed
         assert_eq "$(image_field "$client" local:relayed Fingerprint)" "$container" "a relayed image"
         daemon_clean "$client"
+        row "image copy --mode relay (public)" "$client" "$protocol" "Headwater → $(title "$(daemon_name "$client")")" works
     fi
 }
 each_remote copies

@@ -19,7 +19,7 @@ done
 sums() { (cd "$1" && shift && sha256sum "$@") | cut -d' ' -f1 | sort; }
 
 exports() {
-    local client=$1 remote=$2 kind files fp
+    local client=$1 remote=$2 protocol=$3 kind files fp
     for kind in "${kinds[@]}"; do
         read -ra files <<<"$kind"
         fp=$(cd "$IMAGES" && fingerprint_of "${files[@]}")
@@ -28,5 +28,6 @@ exports() {
         "$client" image export "$remote:$fp" "$CASE/out/"
         assert_eq "$(cd "$CASE/out" && sums . -- *)" "$(sums "$IMAGES" "${files[@]}")" "sums of what was exported of $kind"
     done
+    row "image export (public)" "$client" "$protocol" "" works
 }
 each_remote exports

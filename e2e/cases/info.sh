@@ -10,7 +10,7 @@ arm64=$(publish bookworm-arm64/metadata.tar.xz "$root" --public)
 vm=$(publish bookworm-vm/metadata.tar.xz bookworm-vm/disk.qcow2 --public)
 
 tells() {
-    local client=$1 remote=$2 shown
+    local client=$1 remote=$2 protocol=$3 shown
     assert_eq "$(image_field "$client" "$remote:$amd64" Fingerprint)" "$amd64" "fingerprint"
     assert_eq "$(image_field "$client" "$remote:$amd64" Architecture)" x86_64 "architecture"
     assert_eq "$(image_field "$client" "$remote:$amd64" Type)" container "type"
@@ -26,5 +26,7 @@ tells() {
     assert_contains "$shown" "variant: default"
     assert_contains "$shown" "202501010000"
     assert_fails_with "" "$client" image info "$remote:no/such/image"
+    row "image info (public)" "$client" "$protocol" "" works
+    row "image show (public)" "$client" "$protocol" "" works
 }
 each_remote tells

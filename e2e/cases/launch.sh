@@ -12,6 +12,7 @@ launches() {
     local client=$1 remote=$2 protocol=$3 image
     daemon "$client"
     launch "$client" "$remote:debian/12" by-alias
+    row "launch (public)" "$client" "$protocol" "Headwater → $(title "$(daemon_name "$client")")" works
     # How the root files are packed and how they came are independent, and every start takes seconds.
     [ "$client/$protocol" = lxc/api ] || [ "$client/$protocol" = incus/simplestreams ] || return 0
     for image in "$zstd" "$tar" "$unified"; do

@@ -17,7 +17,7 @@ publish "$CASE/hidden/metadata.tar.xz" "$CASE/hidden/rootfs.squashfs" >/dev/null
 sorted() { printf '%s\n' "$@" | sort; }
 
 lists() {
-    local client=$1 remote=$2
+    local client=$1 remote=$2 protocol=$3
     assert_eq "$(listed "$client" "$remote")" "$(sorted "$amd64" "$arm64" "$cloud" "$vm" "$alpine")" "all"
     assert_eq "$(listed "$client" "$remote" os=Alpine)" "$alpine" "os=Alpine"
     assert_eq "$(listed "$client" "$remote" type=virtual-machine)" "$vm" "type=virtual-machine"
@@ -26,5 +26,7 @@ lists() {
     assert_eq "$(listed "$client" "$remote" "${vm:0:12}")" "$vm" "a fingerprint's beginning"
     assert_eq "$(listed "$client" "$remote" alpine/3.20)" "$alpine" "a word that begins an alias"
     assert_eq "$(listed "$client" "$remote" os=Plan9)" "" "what no image has"
+    row "image list (public)" "$client" "$protocol" "" works
+    row "image list FILTER (public)" "$client" "$protocol" "" works
 }
 each_remote lists

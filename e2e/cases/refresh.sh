@@ -13,6 +13,7 @@ kept() {
 refreshed() {
     "$1" image refresh "local:$3"
     assert_eq "$(image_field "$1" "local:$3" Fingerprint)" "$v2" "the version after a refresh"
+    row "image refresh of a copy" "$1" "$3" "Headwater → $(title "$(daemon_name "$1")")" works
 }
 
 # A daemon keeps one image with one source; each protocol gets its turn.

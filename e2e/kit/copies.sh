@@ -15,7 +15,7 @@ copies_start() {
     esac
     for client in "${CLIENTS[@]}"; do
         trusted_remote "$client" hw
-        [ -n "$REFERENCE" ] || HEADWATER_DATA=$SECOND_DATA trusted_remote "$client" hw2
+        [ -n "$REFERENCE" ] || on_second trusted_remote "$client" hw2
         for place in lxc incus; do
             case " ${PAIRS[*]} " in *" $(daemon_name "$place") "*) peer "$client" "$place" ;; esac
         done

@@ -22,14 +22,22 @@ server_start() {
     wait_for 20 "the server to answer on port $PORT" server_answers
 }
 
-# server_second: another server; HEADWATER_DATA=$SECOND_DATA before a command means that one. Sets SECOND_DATA and SECOND_URL.
+# server_second: another server. Sets SECOND_DATA and SECOND_URL; `on_second COMMAND…` means that one.
 # shellcheck disable=SC2034 # the cases read them
 server_second() {
     local port
     port=$(free_port)
+    authority
+    local -x SSL_CERT_FILE=$AUTHORITY/bundle.crt
     SECOND_DATA=$CASE/data2 SECOND_URL=https://127.0.0.1:$port
     spawn "$CASE" headwater2 "$HEADWATER_BIN" serve --data "$SECOND_DATA" --listen "127.0.0.1:$port"
     wait_for 20 "the second server" curl -sfk "$SECOND_URL/healthz"
+}
+
+on_second() {
+    local -x HEADWATER_DATA=$SECOND_DATA
+    local URL=$SECOND_URL DATA=$SECOND_DATA
+    "$@"
 }
 
 server_answers() {

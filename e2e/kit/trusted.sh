@@ -17,7 +17,7 @@ join_token() {
     if [ -n "$REFERENCE" ]; then
         reference_token "$name" "$@"
     else
-        headwater trust add "$name" "$@" --format json | jq -er .token
+        headwater trust add "$name" "$@" --address "${URL#https://}" --format json | jq -er .token
     fi
 }
 

@@ -33,6 +33,16 @@ pub fn certificate(object: &super::Certificate) -> String {
     hash(object)
 }
 
+/// The tag of a project, quotes included: over what `PUT` can change of it.
+pub fn project(object: &super::Project<'_>) -> String {
+    hash(&(object.description, &object.config))
+}
+
+/// The tag of the server, quotes included: over its settings.
+pub fn server(config: &BTreeMap<String, String>) -> String {
+    hash(config)
+}
+
 /// Whether an `If-Match` names this tag. Clients send back what they got, quotes included; without them is taken too.
 pub fn matches(if_match: &str, tag: &str) -> bool {
     let bare = |text: &str| text.trim().trim_start_matches("W/").trim_matches('"').to_owned();

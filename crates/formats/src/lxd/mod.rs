@@ -20,6 +20,7 @@ pub mod export;
 pub mod image;
 pub mod join_token;
 pub mod operation;
+pub mod project;
 pub mod server;
 pub mod time;
 
@@ -30,5 +31,6 @@ pub use event::Event;
 pub use image::{AliasName, Image, ImagePatch, ImagePut, ImagesPost, ImagesPostSource, NewAlias};
 pub use join_token::{JoinToken, NoJoinToken};
 pub use operation::{Operation, Status};
+pub use project::{Project, ProjectPost, ProjectPut, ProjectsPost};
 pub use server::{EXTENSIONS, Server, ServerGuest};
 pub use time::WireTime;

@@ -11,8 +11,8 @@ use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{
-    AliasTarget, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass,
-    Purpose, StoredOperation, Wanted,
+    AliasTarget, AuditQuery, Catalog, Credential, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage,
+    OperationClass, Purpose, StoredOperation, Wanted,
 };
 use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
 
@@ -154,7 +154,26 @@ async fn no_statement_walks_through_a_table() {
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
     identities(&catalog, &other, now).await;
-    catalog.delete_project(&other, now).await.unwrap();
+    catalog.edit_project(&other, "ours", now).await.unwrap();
+    let renamed = ProjectName::new("renamed").unwrap();
+    catalog.rename_project(&other, &renamed, now).await.unwrap();
+    catalog.fingerprints(&Viewer::guest(), &project, 10).await.unwrap();
+    catalog.delete_project(&renamed, now).await.unwrap();
+    let text = || Some("text".to_owned());
+    let narrow = AuditQuery {
+        after: Some(1),
+        since: Some(now),
+        until: Some(now),
+        project: Some(project.clone()),
+        subject: text(),
+        actor: text(),
+    };
+    for query in [AuditQuery::default(), narrow] {
+        catalog.audit(&query, 10).await.unwrap();
+        catalog.audit_end(&query, 10).await.unwrap();
+    }
+    catalog.last_audit().await.unwrap();
+    catalog.trim_audit(now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
     let before = now.plus_seconds(1);

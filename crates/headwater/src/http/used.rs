@@ -122,7 +122,8 @@ mod tests {
         for number in 0..u16::try_from(MOST).unwrap() + 5 {
             downloads.note(&guest(number), Some(&project), image, at(4));
         }
-        assert_eq!((downloads.lock().noted.len(), downloads.lock().lost), (MOST, 5));
+        let waiting = |pending: &Pending| (pending.noted.len(), pending.lost);
+        assert_eq!(waiting(&downloads.lock()), (MOST, 5));
 
         catalog.close().await;
         downloads.flush(&catalog).await;

@@ -1,6 +1,8 @@
 //! The catalog's promises. Each is written once and tried on SQLite and on PostgreSQL.
 
+mod address_keys;
 mod aliases;
+mod audit;
 mod committing;
 mod concurrency;
 mod files;

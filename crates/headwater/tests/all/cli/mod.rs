@@ -8,13 +8,18 @@
 )]
 
 mod alias;
+mod audit;
 mod edges;
 mod export;
 mod gc;
 mod image;
+mod key;
 pub(crate) mod kit;
 mod project;
 mod publish;
 mod reference;
 mod serve;
+mod token;
+mod trust;
 mod verify;
+mod view;
