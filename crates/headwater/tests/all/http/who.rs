@@ -211,7 +211,7 @@ fn said(letter: &str) -> (u16, &'static str) {
         "p" => (404, "there is no such project here; check its name in the address"),
         "q" => (404, "there is no such view here; check its name in the address"),
         "f" => (404, "there is no such file here; fetch the list of images again"),
-        "w" => (400, "this address speaks websocket; ask for an upgrade"),
+        "w" => (400, "this address speaks WebSocket (RFC 6455) only; send Upgrade: websocket and Connection: Upgrade"),
         "x" => (501, "not implemented"),
         other => panic!("the table has a letter {other:?} that means nothing"),
     }
