@@ -22,7 +22,7 @@ pub struct Certificate {
     pub description: String,
 }
 
-/// What is sent to change one. For `PUT`, what is missing is empty; for `PATCH`, it stays as it is.
+/// What is sent to change one, by `PUT` or by `PATCH`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "as in Certificate")]

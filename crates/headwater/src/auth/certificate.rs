@@ -162,6 +162,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(at in 0usize..400, put in proptest::collection::vec(proptest::num::u8::ANY, 0..40)) {
+            let mut bytes = made().der().to_vec();
+            let at = at.min(bytes.len());
+            bytes.splice(at..(at + put.len()).min(bytes.len()), put.iter().copied());
+            let _ = Certificate::read(&bytes, time(NOW));
+            let _ = Certificate::read(BASE64.encode(&bytes).as_bytes(), time(NOW));
+            let _ = Certificate::read(&put, time(NOW));
+        }
+    }
+
     #[test]
     fn rsa_keys_have_2048_bits() {
         // Made by `openssl req -x509 -newkey rsa:<bits> -days 7300` at the end of 2026.

@@ -109,13 +109,9 @@ pub(super) async fn one(ask: &Ask<'_>, body: Incoming, prefix: &str, method: &st
     sync(Empty {})
 }
 
-/// What is missing in a `PUT` is empty, except the certificate and its type: those stay.
+/// What is missing in a `PUT` is empty, except what not every client knows of: the certificate, its type, its description.
 fn filled(put: CertificatePut) -> CertificatePut {
-    CertificatePut {
-        name: Some(put.name.unwrap_or_default()),
-        description: Some(put.description.unwrap_or_default()),
-        ..put
-    }
+    CertificatePut { name: Some(put.name.unwrap_or_default()), ..put }
 }
 
 /// What is missing in a `PATCH` stays as it is.

@@ -1,8 +1,7 @@
-use headwater::auth::{Actor, Grant, Identity, IdentityId, IdentityKind, Manages, Role, Secret};
+use headwater::auth::{Actor, Grant, Identity, IdentityId, IdentityKind, Manages, Role, Secret, Viewer};
 use headwater::catalog::{AuditQuery, Catalog, CatalogError, Credential, IdentityEdit, NewIdentity};
 use headwater_formats::names::ViewName;
 
-use super::opening::behind;
 use super::{Home, commit, on_both_engines};
 use crate::kit::images::{image, minute, project};
 
@@ -242,13 +241,14 @@ async fn numbers_are_not_used_again(home: &Home) {
 
 async fn images_outlive_who_published_them(home: &Home) {
     let catalog = home.open().await;
-    let id = catalog.add_identity(&new(certificate('a')), minute(0)).await.unwrap().id;
-    commit(&catalog, "default", image(1), &[]).await;
-    behind(home, &format!("UPDATE images SET published_by = {}", id.0)).await;
-    catalog.remove_identity(id, minute(1)).await.unwrap();
-    behind(home, "INSERT INTO settings (key, value) SELECT 'left', COUNT(*) FROM images WHERE published_by IS NULL")
-        .await;
-    assert_eq!(catalog.setting("left").await.unwrap().as_deref(), Some("1"));
+    let publisher = catalog.add_identity(&new(certificate('a')), minute(0)).await.unwrap();
+    let stored = commit(&catalog.acting(Actor::identity(&publisher, None)), "default", image(1), &[]).await;
+    assert_eq!(stored.published_by, Some(publisher.id));
+    catalog.remove_identity(publisher.id, minute(1)).await.unwrap();
+    let successor = catalog.add_identity(&new(certificate('a')), minute(2)).await.unwrap();
+    let found = catalog.images(&Viewer::guest(), &project("default"), None, 9).await.unwrap();
+    assert_eq!(found.iter().map(|stored| stored.published_by).collect::<Vec<_>>(), [None]);
+    assert_ne!(successor.id, publisher.id);
 }
 
 async fn uses_are_noted(home: &Home) {

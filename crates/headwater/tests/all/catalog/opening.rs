@@ -38,7 +38,7 @@ async fn many_can_open_an_empty_database_at_once(home: &Home) {
 }
 
 /// Runs a statement behind the catalog's back.
-pub(super) async fn behind(home: &Home, sql: &str) {
+async fn behind(home: &Home, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
     match &home.location {
         Location::Sqlite(path) => {

@@ -195,6 +195,7 @@ async fn administrators_change_all_of_it() {
     assert_eq!(nameless.status, 200);
     let now = crowd.get(&crowd.root, &address(&crowd.publisher)).await.json();
     assert_eq!(now["metadata"]["name"], "", "what a PUT leaves out is empty");
+    assert_eq!(now["metadata"]["description"], "What builds", "but LXD does not know of descriptions");
 
     let removed = crowd.send(&crowd.root, Method::DELETE, &address(&crowd.publisher), Value::Null, "").await;
     assert_eq!((removed.status.as_u16(), &removed.json()["metadata"]), (200, &json!({})));
