@@ -37,16 +37,16 @@ operations() {
     assert_lacks "$(api "$client" "/1.0/operations?recursion=1")" "$secret" "the list of operations"
 
     step "$client: join tokens are listed without what opens the door, and can be revoked"
-    token=$(headwater trust add laptop --administrator --format json | jq -er .token)
+    token=$(join_token laptop --administrator)
     assert_contains "$("$client" config trust list-tokens r: -f csv)" laptop "the tokens that wait"
     shown=$("$client" config trust list-tokens r: -f csv | cut -d, -f2)
     assert_ne "$shown" "$token" "the token in the list"
     mkdir -p "$CASE/stranger-$client"
-    LXD_CONF=$CASE/stranger-$client assert_fails_with "" lxc remote add r "$shown"
+    LXD_CONF=$CASE/stranger-$client assert_fails_with "does not show their secrets" lxc remote add r "$shown"
     assert_contains "$("$client" config trust list-tokens r: -f csv)" laptop "a wrong secret uses nothing up"
     "$client" config trust revoke-token r:laptop
     assert_eq "$("$client" config trust list-tokens r: -f csv)" "" "the tokens after it was revoked"
-    LXD_CONF=$CASE/stranger-$client assert_fails_with "" lxc remote add r "$token"
+    LXD_CONF=$CASE/stranger-$client assert_fails_with "No matching certificate add operation found" lxc remote add r "$token"
     row "config trust revoke-token" "$client" api "" works
 }
 for client in "${CLIENTS[@]}"; do operations "$client"; done

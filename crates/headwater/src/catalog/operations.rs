@@ -256,7 +256,7 @@ impl Catalog {
             }
         }
         tx.commit().await?;
-        found.sort_by(|a, b| (a.created_at, a.change).cmp(&(b.created_at, b.change)));
+        found.sort_by_key(|operation| (operation.created_at, operation.change));
         Ok(found)
     }
 

@@ -7,6 +7,7 @@ use headwater_formats::lxd::JoinToken;
 use http::Response;
 
 use super::certificates::{Wanted, address, bad, credential, forbidden, told};
+use super::operations::SECRET_NOT_SHOWN;
 use super::{Ask, Body, Failure, NOT_AUTHORIZED, background, created};
 use crate::auth::{Certificate, Grant, Secret, SecretHash};
 use crate::catalog::{CatalogError, IdentityEdit, Join, NewIdentity};
@@ -33,6 +34,11 @@ pub(super) async fn join(ask: &Ask<'_>, proof: &str) -> Result<Response<Body>, F
         ));
     }
     let secret = word.as_ref().map_or(proof.trim(), |word| &word.secret);
+    if secret == SECRET_NOT_SHOWN {
+        return Err(forbidden(
+            "this token is from the list of those that wait, which does not show their secrets; copy the one that was printed when it was made, or make a new one",
+        ));
+    }
     let catalog = ask.catalog();
     let Some(join) = catalog.take_join_token(&SecretHash::of(secret), now).await? else {
         ask.wrong_secret(Claim::Certificate(&certificate.fingerprint)).await?;

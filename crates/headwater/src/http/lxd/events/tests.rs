@@ -111,18 +111,18 @@ impl Line {
         }
     }
 
-    async fn is_over(self) {
+    async fn ends(self) {
         tokio::time::timeout(Duration::from_secs(20), self.talk).await.expect("the talk ends").unwrap();
     }
 
-    async fn is_said_goodbye(mut self, code: CloseCode, reason: &str) {
+    async fn hears_goodbye(mut self, code: CloseCode, reason: &str) {
         match self.told().await {
             Some(Message::Close(Some(goodbye))) => {
                 assert_eq!((goodbye.code, goodbye.reason.as_str()), (code, reason));
             }
             other => panic!("{other:?}"),
         }
-        self.is_over().await;
+        self.ends().await;
     }
 }
 
@@ -139,7 +139,7 @@ async fn a_ping_comes_first_and_then_events_as_text() {
         assert_eq!(told["metadata"]["description"], description);
     }
     line.client.close(None).await.unwrap();
-    line.is_over().await;
+    line.ends().await;
 }
 
 #[tokio::test]
@@ -151,14 +151,14 @@ async fn who_answers_pings_stays_and_who_does_not_is_given_up() {
     }
     assert!(!present.talk.is_finished());
     let absent = line(quick()).await;
-    absent.is_over().await;
+    absent.ends().await;
 }
 
 #[tokio::test]
 async fn who_does_not_read_is_given_up() {
     let line = line(Pace { ping: Duration::from_secs(60), ..quick() }).await;
     line.events.send(event(&"long ".repeat(10_000))).unwrap();
-    line.is_over().await;
+    line.ends().await;
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn who_misses_events_is_told_so() {
     for _ in 0..50 {
         line.events.send(event("many")).unwrap();
     }
-    line.is_said_goodbye(CloseCode::Policy, "events were lost, because they were not taken fast enough").await;
+    line.hears_goodbye(CloseCode::Policy, "events were lost, because they were not taken fast enough").await;
 }
 
 #[tokio::test]
@@ -183,11 +183,11 @@ async fn who_talks_is_told_that_nobody_listens() {
     for _ in 0..2 {
         chatty.client.send(Message::text("hello")).await.unwrap();
     }
-    chatty.is_said_goodbye(CloseCode::Policy, "this address tells events, and listens to nothing").await;
+    chatty.hears_goodbye(CloseCode::Policy, "this address tells events, and listens to nothing").await;
 
     let mut large = line(Pace::default()).await;
     let _ = large.client.send(Message::text("x".repeat(100_000))).await;
-    large.is_over().await;
+    large.ends().await;
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn who_is_no_longer_known_hears_nothing_more() {
     let mut line = line(quick()).await;
     assert!(matches!(line.next().await, Some(Message::Ping(_))));
     *line.known.0.lock().unwrap() = None;
-    line.is_said_goodbye(CloseCode::Policy, "not authorized").await;
+    line.hears_goodbye(CloseCode::Policy, "not authorized").await;
 }
 
 #[tokio::test]
@@ -219,5 +219,5 @@ async fn the_last_events_are_told_before_the_server_ends() {
     line.events.send(event("last")).unwrap();
     line.ended.cancel();
     assert!(matches!(line.told().await, Some(Message::Text(text)) if text.contains("last")));
-    line.is_said_goodbye(CloseCode::Away, "the server is ending").await;
+    line.hears_goodbye(CloseCode::Away, "the server is ending").await;
 }
