@@ -35,9 +35,9 @@ pub struct Image<'a> {
     pub fingerprint: Fingerprint,
     /// Bytes of all files together.
     pub size: u64,
-    /// Where it was copied from; left out for an image that was published here.
+    /// Where it was copied from, without passwords; left out for an image that was published here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub update_source: Option<&'a UpdateSource>,
+    pub update_source: Option<UpdateSource>,
     /// Container or virtual machine.
     #[serde(rename = "type")]
     pub image_type: ImageType,
@@ -75,7 +75,7 @@ impl<'a> Image<'a> {
             filename: &image.filename,
             fingerprint: image.fingerprint,
             size: image.files.size(),
-            update_source: image.update_source.as_ref(),
+            update_source: image.update_source.as_ref().map(shown),
             image_type: image.image_type,
             created_at: image.created_at.into(),
             last_used_at: image.last_used_at.into(),
@@ -83,6 +83,16 @@ impl<'a> Image<'a> {
             project,
         }
     }
+}
+
+/// A source as everybody who sees the image may see it: its address can hold a user and a password, a query, or a token of ours in its path.
+fn shown(source: &UpdateSource) -> UpdateSource {
+    let server = source.server.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = server.split_once("://").unwrap_or(("https", server));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let parts: Vec<&str> = path.split('/').map(|part| if part.starts_with("hw_") { "..." } else { part }).collect();
+    UpdateSource { server: format!("{scheme}://{host}{}", parts.join("/")), ..source.clone() }
 }
 
 /// What can be changed of an image: the body of `PUT`. Fields that are missing or `null` have the values of Go's zero
@@ -253,6 +263,24 @@ mod tests {
         let json = serde_json::to_value(Image::new(&source, "default", Vec::new())).unwrap();
         assert_eq!(json["update_source"]["server"], "https://images.example");
         assert_eq!(json["aliases"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn what_opens_the_source_is_not_shown() {
+        for (server, expected) in [
+            ("https://images.example:8443", "https://images.example:8443"),
+            ("https://ann:p@ss@images.example/a?token=x", "https://images.example/a"),
+            ("https://images.example/t/hw_abc/", "https://images.example/t/.../"),
+        ] {
+            let source = UpdateSource {
+                alias: "a".into(),
+                certificate: String::new(),
+                protocol: "simplestreams".into(),
+                server: server.into(),
+                image_type: String::new(),
+            };
+            assert_eq!(shown(&source).server, expected);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod opening;
 mod operations;
 mod reading;
 mod removing;
+mod succeeding;
 
 use headwater::catalog::{Catalog, Committed, Location, StoredImage};
 use headwater_formats::image::Image;
