@@ -28,7 +28,7 @@ pub(super) async fn put(
     edit(ask, &stored, |_| ImageEdit {
         public: Some(put.public),
         auto_update: Some(put.auto_update),
-        properties: Some(put.properties),
+        properties: Some(put.properties.into_iter().filter(is_said).collect()),
         expires_at: put.expires_at.0.map(Some),
         profiles: Some(put.profiles.unwrap_or_else(|| vec!["default".to_owned()])),
         update_source: None,
@@ -47,12 +47,20 @@ pub(super) async fn patch(
     edit(ask, &stored, |image| ImageEdit {
         public: patch.public,
         auto_update: patch.auto_update,
-        properties: patch.properties.map(|more| image.properties.clone().into_iter().chain(more).collect()),
+        properties: patch.properties.map(|more| {
+            let all: BTreeMap<_, _> = image.properties.clone().into_iter().chain(more).collect();
+            all.into_iter().filter(is_said).collect()
+        }),
         expires_at: patch.expires_at.0.map(Some),
         profiles: patch.profiles,
         update_source: None,
     })
     .await
+}
+
+/// An empty value takes a property away: that is how `image unset-property` does it (LXD `lxc/image.go`).
+fn is_said((_, value): &(String, String)) -> bool {
+    !value.is_empty()
 }
 
 /// Takes the image out of the listing.

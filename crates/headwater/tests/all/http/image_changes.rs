@@ -58,6 +58,16 @@ async fn patch_changes_what_it_names_and_adds_properties() {
     expected["aliases"] = after["aliases"].take();
     after["aliases"] = expected["aliases"].clone();
     assert_eq!(after, expected);
+    // `image unset-property` writes an empty value.
+    for method in [Method::PATCH, Method::PUT] {
+        let set = json!({"properties": {"colour": "green", "os": "Debian"}});
+        publisher.json(Method::PATCH, &path(&fingerprint), set).await.is_done();
+        let unset = json!({"public": true, "properties": {"colour": "", "os": "Debian"}});
+        publisher.json(method, &path(&fingerprint), unset).await.is_done();
+        let now = publisher.get(&path(&fingerprint)).await.json()["metadata"].take();
+        assert_eq!((&now["properties"]["colour"], &now["properties"]["os"]), (&json!(null), &"Debian".into()));
+    }
+    let after = publisher.get(&path(&fingerprint)).await.json()["metadata"].take();
     publisher.json(Method::PATCH, &path(&fingerprint), json!({"public": false})).await.is_done();
     let now = publisher.get(&path(&fingerprint)).await.json()["metadata"].take();
     assert_eq!((&now["public"], &now["properties"]), (&false.into(), &after["properties"]));
