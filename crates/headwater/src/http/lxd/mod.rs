@@ -6,6 +6,7 @@
 
 mod alias_changes;
 mod aliases;
+mod audience;
 mod certificates;
 mod create;
 mod events;
@@ -212,11 +213,6 @@ fn created(address: String) -> Result<Response<Body>, Failure> {
     let mut response = json(StatusCode::CREATED, &Envelope::created())?;
     respond::set(&mut response, header::LOCATION, address);
     Ok(response)
-}
-
-/// What is not there yet.
-fn not_implemented() -> Failure {
-    Failure::Told(StatusCode::NOT_IMPLEMENTED, "not implemented".to_owned())
 }
 
 /// The same for who may ask, with the answer to give when it is not there.

@@ -130,7 +130,7 @@ async fn an_edit_tells_what_it_changed(home: &Home) {
         expires_at: Some(Some(minute(0))),
         auto_update: Some(true),
         profiles: Some(vec!["a".into(), "b".into()]),
-        ..ImageEdit::default()
+        update_source: None,
     };
     catalog.edit_image(&project("default"), &image(1).fingerprint, &edit, minute(2)).await.unwrap();
     let never = ImageEdit { expires_at: Some(None), ..ImageEdit::default() };

@@ -19,4 +19,7 @@ mod project;
 mod publish;
 mod reference;
 mod serve;
+mod token;
+mod trust;
 mod verify;
+mod view;

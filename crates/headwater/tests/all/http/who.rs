@@ -47,7 +47,7 @@ enum Kind {
     Revoked,
     /// A user name and a password that is no token.
     WrongBasic,
-    /// A token that is bound to a view of the project.
+    /// A token that is bound to a view of the project, which lets `{theirs}` pass and not `{mine}`.
     Bound,
 }
 
@@ -102,6 +102,10 @@ fn lines() -> Vec<Line> {
         Line(E::Products, HEAD, "/p/team/streams/v1/images.json", "",              "p p + + + + p p p + p u u u +"),
         Line(E::File, GET, "/images/{theirs}.tar", "",                             "f f + + + + f f f + f u u u +"),
         Line(E::File, HEAD, "/images/{theirs}.tar", "",                            "f f + + + + f f f + f u u u +"),
+        Line(E::Index, GET, "/v/stable/streams/v1/index.json", "",                 "q q + + + + q q q + q u u u +"),
+        Line(E::Products, GET, "/v/stable/streams/v1/images.json", "",             "q q + + + + q q q + q u u u +"),
+        Line(E::Index, GET, "/p/other/streams/v1/index.json", "",                  "p p p p p p + + + + p u u u p"),
+        Line(E::File, GET, "/images/{mine}.tar", "",                               "f f + + + + f f f + f u u u f"),
         Line(E::SignedFile, GET, "/f/0/{theirs}.tar", "",                          "f f f f f f f f f f f u u u f"),
         Line(E::SignedFile, HEAD, "/f/0/{theirs}.tar", "",                         "f f f f f f f f f f f u u u f"),
         Line(E::ApiRoot, GET, "/", "",                                             "+ + + + + + + + + + + n n n +"),
@@ -202,12 +206,16 @@ fn said(letter: &str) -> (u16, &'static str) {
         "P" => (404, "Project not found"),
         "C" => (404, "Certificate not found"),
         "O" => (404, "Operation not found"),
-        "!" => (501, "not implemented"),
+        "!" => (
+            501,
+            "the settings of this server are in its configuration file and cannot be changed over the API; `headwater serve --print-config` shows what there is",
+        ),
         "u" => (401, "the credentials that were sent are not known here; leave them out to see what is public"),
         "p" => (404, "there is no such project here; check its name in the address"),
+        "q" => (404, "there is no such view here; check its name in the address"),
         "f" => (404, "there is no such file here; fetch the list of images again"),
-        "w" => (400, "this address speaks websocket; ask for an upgrade"),
-        "x" => (501, "not implemented"),
+        "w" => (400, "this address speaks WebSocket (RFC 6455) only; send Upgrade: websocket and Connection: Upgrade"),
+        "x" => (501, "this server keeps images and runs nothing; ask an LXD or Incus server for this"),
         other => panic!("the table has a letter {other:?} that means nothing"),
     }
 }
@@ -248,7 +256,9 @@ impl House {
             tokens.push((kind, server.token("somebody", may).await.0));
         }
         let (view, team) = (ViewName::new("stable").unwrap(), ProjectName::new("team").unwrap());
-        server.app.catalog.create_view(&view, &team, &View::default(), "", now()).await.unwrap();
+        let mut filter = View::default();
+        filter.parse_segment("os=theirs").unwrap();
+        server.app.catalog.create_view(&view, &team, &filter, "", now()).await.unwrap();
         let bound = May { view: Some(view), ..May::be("team", Role::Viewer) };
         tokens.push((Kind::Bound, server.token("cd", bound).await.0));
         let admin = certificate("admin", (-1, 1));
