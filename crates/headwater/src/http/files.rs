@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use headwater_formats::digest::Digest;
 use headwater_formats::image::{FileFormat, ImageFile};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use super::body::Body;
 use super::caller::Caller;
@@ -17,8 +17,8 @@ use super::conditional::Validators;
 use super::respond::{self, OpenFile};
 use super::route::Dialect;
 use super::{Connection, State, failed, signing};
-use crate::auth::Access;
 use crate::auth::address::FileGrant;
+use crate::auth::{Access, Viewer};
 use crate::blobs::{BlobError, Blobs, OpenBlob};
 use crate::catalog::CatalogError;
 
@@ -34,8 +34,7 @@ pub async fn answer(
     format: FileFormat,
 ) -> Response<Body> {
     let cache = if caller.access.is_trusted() { respond::PRIVATE_FILE } else { respond::IMMUTABLE };
-    let found = find(state, &caller.access, &digest, format).await;
-    send(state, request, found, cache.into()).await
+    send(state, request, caller, digest, format, cache.into()).await
 }
 
 /// Answers who holds a grant. One that is wrong, has ended, is used from elsewhere, or is of somebody who is not known any
@@ -55,8 +54,14 @@ pub async fn signed(
         Err(error) => return failed(Dialect::Text, "a signed address could not be looked up", &error),
     };
     let seconds = grant.ends_at().unix().saturating_sub((state.now)().unix()).max(0);
-    let found = find(state, &access, &digest, format).await;
-    send(state, request, found, format!("private, max-age={seconds}, immutable").into()).await
+    let caller = Caller::new(access, Some(connection.peer.ip().to_canonical()));
+    send(state, request, &caller, digest, format, format!("private, max-age={seconds}, immutable").into()).await
+}
+
+/// A file, and whether everybody may have it.
+struct Found {
+    file: ImageFile,
+    public: bool,
 }
 
 /// The file, if who has this access may have it. A token that is bound to a view may have the files of images that the view
@@ -66,11 +71,13 @@ async fn find(
     access: &Access,
     digest: &Digest,
     format: FileFormat,
-) -> Result<Option<ImageFile>, CatalogError> {
+) -> Result<Option<Found>, CatalogError> {
     let catalog = &state.app.catalog;
     let viewer = access.viewer();
     let Some(file) = catalog.file(viewer, digest).await?.filter(|file| file.format == format) else { return Ok(None) };
-    let Some(bound) = access.identity().and_then(|identity| identity.view.as_ref()) else { return Ok(Some(file)) };
+    let public = !access.is_trusted() || catalog.file(&Viewer::guest(), digest).await?.is_some();
+    let found = Some(Found { file, public });
+    let Some(bound) = access.identity().and_then(|identity| identity.view.as_ref()) else { return Ok(found) };
     let Some(view) = catalog.saved_view(bound).await? else { return Ok(None) };
     let filter = view.view.of_any_age();
     let passes = |product| {
@@ -78,7 +85,7 @@ async fn find(
         images.into_iter().any(|image| image.files.iter().any(|(_, file)| file.digest == *digest))
     };
     match catalog.has_product_with_file(viewer, &view.project, digest, passes).await {
-        Ok(true) => Ok(Some(file)),
+        Ok(true) => Ok(found),
         Ok(false) | Err(CatalogError::NoProject(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -91,11 +98,13 @@ fn missing() -> Response<Body> {
 async fn send(
     state: &State,
     request: &Parts,
-    found: Result<Option<ImageFile>, CatalogError>,
+    caller: &Caller,
+    digest: Digest,
+    format: FileFormat,
     cache: Cow<'static, str>,
 ) -> Response<Body> {
-    let file = match found {
-        Ok(Some(file)) => file,
+    let Found { file, public } = match find(state, &caller.access, &digest, format).await {
+        Ok(Some(found)) => found,
         Ok(None) => return missing(),
         Err(error) => return failed(Dialect::Text, "a file could not be looked up", &error),
     };
@@ -111,7 +120,11 @@ async fn send(
         save_as: None,
         file: open.file,
     };
-    respond::file(request, open, &state.pool)
+    let response = respond::file(request, open, &state.pool);
+    if !public && request.method == Method::GET && response.status().is_success() {
+        state.downloads.note(&caller.actor, None, digest, (state.now)());
+    }
+    response
 }
 
 /// The entity tag of a file: its digest.

@@ -2,6 +2,7 @@
 
 use headwater::auth::address::AddressKey;
 use headwater::auth::{Role, Secret};
+use headwater::catalog::AuditQuery;
 use headwater::http::{Connection, Settings};
 use headwater_formats::names::ViewName;
 use headwater_formats::timestamp::Timestamp;
@@ -224,4 +225,34 @@ async fn a_token_that_is_bound_to_a_view_gets_the_files_that_pass_it_whatever_th
         missing(&server.get(&below(&name), &[]).await);
         missing(&server.get(&format!("/images/{name}"), &[&line]).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_names_who_had_a_private_file_and_from_where() {
+    let (server, secret, address) = with_token().await;
+    let (_, public) = unified("Alpine");
+    assert_eq!(server.get(&instead(&address, &public), &[]).await.status, 200);
+    assert_eq!(server.ask(&Connection::test_tls(), Method::HEAD, &address, &[]).await.status, 200);
+    missing(&server.ask(&from_address("192.0.2.8"), Method::GET, &address, &[]).await);
+    server.state.flush_used().await;
+    let query = AuditQuery::default();
+    let retrieved = async || {
+        let lines = server.app.catalog.audit(&query, 1000).await.unwrap();
+        lines.into_iter().filter(|line| line.action == "image-retrieved").collect::<Vec<_>>()
+    };
+    assert_eq!(retrieved().await, [], "nothing that is worth a line");
+    assert_eq!(server.get(&address, &["Range: bytes=0-1"]).await.status, 206);
+    assert_eq!(server.get(&address, &["Range: bytes=2-"]).await.status, 206);
+    let below = format!("/t/{}/images/{}", secret.expose(), address.rsplit('/').next().unwrap());
+    let elsewhere = from_address("::ffff:192.0.2.8");
+    assert_eq!(server.ask(&elsewhere, Method::GET, &below, &[]).await.status, 200);
+    server.state.flush_used().await;
+    let digest = address.rsplit('/').next().unwrap().split('.').next().unwrap();
+    let mut addresses = Vec::new();
+    for line in retrieved().await {
+        assert_eq!((line.subject.as_str(), line.credential.as_str()), (digest, secret.prefix()));
+        addresses.push(line.address);
+    }
+    addresses.sort();
+    assert_eq!(addresses, ["127.0.0.1", "192.0.2.8"]);
 }
