@@ -155,6 +155,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         tls: Some(Arc::clone(&tls)),
     };
     let state = Arc::new(State::new(app, settings, now).describing(description));
+    let operations = state.operations().clone();
+    let operating = tokio::spawn(async move { operations.keep().await });
     let ending = CancellationToken::new();
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
@@ -178,6 +180,10 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     background.abort();
     sweeping.abort();
     refreshing.abort();
+    state.begin_draining();
+    if let Err(error) = operating.await {
+        tracing::error!(%error, "what keeps operations in order broke off");
+    }
     state.flush_used().await;
     state.flush_downloads().await;
     catalog.close().await;

@@ -52,6 +52,7 @@ pub mod tls;
 pub mod upgrade;
 pub mod uploads;
 pub mod used;
+pub mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -163,14 +164,20 @@ impl State {
         self.description.now()
     }
 
+    /// What goes on in the background.
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
     /// What fetches images from other servers.
     pub fn fetcher(&self) -> &Fetcher {
         &self.fetcher
     }
 
-    /// From now on `/readyz` says that no new requests are wanted.
+    /// From now on `/readyz` says that no new requests are wanted, and nothing is begun in the background.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.operations.begin_ending();
     }
 
     /// Writes down which images were downloaded, and which identities seen, since the last time.

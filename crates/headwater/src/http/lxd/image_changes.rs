@@ -10,7 +10,7 @@ use http::{Response, StatusCode, header};
 use serde_json::Map;
 
 use super::{Ask, Body, Failure, NOT_AUTHORIZED, background, images, sync};
-use crate::catalog::{Action, CatalogError, ImageEdit, Purpose, StoredImage};
+use crate::catalog::{CatalogError, ImageEdit, Purpose, StoredImage};
 use crate::http::incoming::Incoming;
 use crate::operations::{NewTask, NewToken};
 
@@ -67,7 +67,6 @@ pub(super) async fn delete(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> 
 pub(super) async fn secret(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
     let StoredImage { project, image, .. } = seen(ask, prefix).await?;
     let fingerprint = image.fingerprint;
-    ask.catalog().note(Action::ImageSecretCreated, Some(&project), &fingerprint.to_string(), ask.now()).await?;
     let token = NewToken {
         description: "Image download token".to_owned(),
         project,

@@ -6,6 +6,7 @@
 
 mod alias_changes;
 mod aliases;
+mod audience;
 mod certificates;
 mod create;
 mod events;
