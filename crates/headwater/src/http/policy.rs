@@ -25,31 +25,31 @@ pub(super) async fn check(
     caller: &Caller,
     query: &Query,
 ) -> Result<(), Response<Body>> {
-    let refuse = |sentence: &str| Err(lxd::error(StatusCode::FORBIDDEN, sentence));
+    let refuse = |sentence: &str| lxd::error(StatusCode::FORBIDDEN, sentence);
     // Clients read these two of every server that they are told of.
     if caller.is_bound_to_a_view()
         && !(matches!(row.endpoint, Endpoint::ApiRoot | Endpoint::Server) && who == Who::Guests)
     {
-        return refuse(BOUND);
+        return Err(refuse(BOUND));
     }
     if matches!(who, Who::Guests | Who::Bearer) {
         return Ok(());
     }
     if !caller.access.is_trusted() {
-        return refuse(lxd::NOT_AUTHORIZED);
+        return Err(refuse(lxd::NOT_AUTHORIZED));
     }
     let role = match who {
         Who::Guests | Who::Bearer | Who::Trusted => return Ok(()),
         Who::Administrator if caller.access.is_administrator() => return Ok(()),
-        Who::Administrator => return refuse("not authorized: this is for those who administer the server"),
+        Who::Administrator => return Err(refuse("not authorized: this is for those who administer the server")),
         Who::Viewer => Role::Viewer,
         Who::Publisher => Role::Publisher,
     };
     let project = lxd::named_project(state, caller, query).await?;
     match caller.access.has(role, &project) {
         true => Ok(()),
-        false => refuse(&format!(
+        false => Err(refuse(&format!(
             "not authorized: this takes the role {role} in the project \"{project}\"; ask who administers the server"
-        )),
+        ))),
     }
 }

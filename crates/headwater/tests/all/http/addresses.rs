@@ -169,3 +169,34 @@ async fn bad_addresses_are_told_in_the_words_of_their_protocol() {
         server.get(path, &[]).await.is_api_error(status, message);
     }
 }
+
+/// The page that says who may call what holds the route table, word for word.
+#[test]
+fn the_page_of_who_may_what_holds_the_route_table() {
+    let mut table = String::from("| address | methods | in plain HTTP |\n| --- | --- | --- |\n");
+    for row in TABLE {
+        let mut methods: Vec<(String, Vec<&str>)> = Vec::new();
+        for (method, who) in row.methods {
+            let who = format!("{who:?}").to_lowercase();
+            match methods.iter_mut().find(|(known, _)| *known == who) {
+                Some((_, methods)) => methods.push(method.as_str()),
+                None => methods.push((who, vec![method.as_str()])),
+            }
+        }
+        let methods: Vec<String> =
+            methods.iter().map(|(who, methods)| format!("{}: {who}", methods.join(", "))).collect();
+        let plain = if row.plain { "answered" } else { "refused" };
+        table.push_str(&format!("| `{}` | {} | {plain} |\n", row.pattern, methods.join("; ")));
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/access.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = ("<!-- the route table, written by a test -->\n", "<!-- /the route table -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let expected = format!("{before}{begin}{table}{end}{after}");
+    if std::env::var_os("HEADWATER_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    assert!(found == expected, "{} is out of date; run this test with HEADWATER_UPDATE_DOCS=1", path.display());
+}
