@@ -26,7 +26,10 @@ copies_start() {
         tiny_vm "$CASE/$place-vm" "Machine of $place" one 202501010000
         for kind in split unified vm; do
             copies_files "$place" "$kind"
-            "${CLIENTS[0]}" image import "${FILES[@]}" "$place:" --alias "$kind" colour=green >/dev/null
+            # A daemon takes properties from its own client only.
+            client=${CLIENTS[0]}
+            [ "$place" != incus ] || client=incus
+            "$client" image import "${FILES[@]}" "$place:" --alias "$kind" colour=green >/dev/null
         done
     done
 }

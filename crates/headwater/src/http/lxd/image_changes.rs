@@ -10,7 +10,7 @@ use http::{Response, StatusCode, header};
 use serde_json::Map;
 
 use super::{Ask, Body, Failure, NOT_AUTHORIZED, background, images, sync};
-use crate::catalog::{Action, CatalogError, ImageEdit, Purpose, StoredImage};
+use crate::catalog::{CatalogError, ImageEdit, Purpose, StoredImage};
 use crate::http::incoming::Incoming;
 use crate::operations::{NewTask, NewToken};
 
@@ -28,7 +28,7 @@ pub(super) async fn put(
     edit(ask, &stored, |_| ImageEdit {
         public: Some(put.public),
         auto_update: Some(put.auto_update),
-        properties: Some(put.properties),
+        properties: Some(told(put.properties)),
         expires_at: put.expires_at.0.map(Some),
         profiles: Some(put.profiles.unwrap_or_else(|| vec!["default".to_owned()])),
         update_source: None,
@@ -47,12 +47,19 @@ pub(super) async fn patch(
     edit(ask, &stored, |image| ImageEdit {
         public: patch.public,
         auto_update: patch.auto_update,
-        properties: patch.properties.map(|more| image.properties.clone().into_iter().chain(more).collect()),
+        properties: patch.properties.map(|more| told(image.properties.clone().into_iter().chain(more).collect())),
         expires_at: patch.expires_at.0.map(Some),
         profiles: patch.profiles,
         update_source: None,
     })
     .await
+}
+
+/// The properties that say something. Clients take one away by giving it no value (`lxc/image.go` `unset-property`), and the daemons
+/// keep none without (LXD `lxd/db/images.go` `UpdateImage`).
+fn told(mut properties: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    properties.retain(|_, value| !value.is_empty());
+    properties
 }
 
 /// Takes the image out of the listing.
@@ -67,7 +74,6 @@ pub(super) async fn delete(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> 
 pub(super) async fn secret(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
     let StoredImage { project, image, .. } = seen(ask, prefix).await?;
     let fingerprint = image.fingerprint;
-    ask.catalog().note(Action::ImageSecretCreated, Some(&project), &fingerprint.to_string(), ask.now()).await?;
     let token = NewToken {
         description: "Image download token".to_owned(),
         project,

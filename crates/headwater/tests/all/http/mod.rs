@@ -1,17 +1,23 @@
 //! What the server answers: most tests call the front door without sockets, as a connection would; `sockets` opens some.
 
 mod addresses;
+mod alias_changes;
 mod api;
+mod asking;
 mod callers;
 mod certificates;
 mod documents;
 mod files;
 mod hidden;
+mod image_changes;
 mod joining;
 pub(crate) mod kit;
+mod lent;
+mod many_uploads;
 pub(crate) mod people;
 mod plain;
 mod program;
 mod slow;
 mod sockets;
+mod uploads;
 mod who;
