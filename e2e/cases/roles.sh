@@ -46,7 +46,9 @@ roles() {
     joins all "$client" --project team --role publisher --all-images
     joins admin "$client" --project team --role admin
     joins root "$client" --administrator
-    as guest "$client" remote add r "$URL" --public --accept-certificate
+    # lxc itself refuses to change anything on a public remote; a client that is not known any more asks the server.
+    joins guest "$client" --project default --role admin
+    headwater trust remove guest
 
     step "$client: guest"
     assert_eq "$(sees guest "$client")" "$shown" "what a guest lists"
@@ -77,7 +79,8 @@ roles() {
     refused own "$client" image set-property r:theirs colour green
     refused own "$client" image alias delete r:theirs
     assert_eq "$(sees own "$client" --project elsewhere 2>/dev/null || true)" "" "what is listed of a project of others"
-    put_refused own "$client" also --project elsewhere || true
+    # shellcheck disable=SC2046
+    assert_fails_with "Project not found" as own "$client" image import $(files also) r: --project elsewhere
 
     step "$client: publisher of all images"
     as all "$client" image set-property r:theirs colour green
