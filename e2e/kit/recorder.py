@@ -1,7 +1,8 @@
-"""A TCP proxy that writes down, one JSON object a line, what goes through it: recorder.py LISTEN TARGET FILE.
+"""A TCP proxy that writes down, one JSON object a line, what goes through it: recorder.py LISTEN TARGET FILE PLAIN.
 
 Each connection gives {"event": "open", "tls": true or false}, judged by its first byte (0x16 starts a TLS handshake).
-Plain ones give {"event": "request", "method": …, "path": …} and {"event": "status", "code": …, "path": …} as well.
+Plain ones give {"event": "request", "method": …, "path": …} and {"event": "status", "code": …, "path": …} as well, and every byte
+of theirs, in both directions, goes to the file PLAIN: what somebody on the way could read.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ STATUS = re.compile(rb"^HTTP/1\.[01] (\d{3})[ \r]", re.MULTILINE)
 class Recorder:
     """Writes the events of all connections to one file."""
 
-    def __init__(self, target, file):
+    def __init__(self, target, file, plain):
         self.target = target
         self.file = file
+        self.plain = plain
 
     def note(self, **event):
         self.file.write(json.dumps(event) + "\n")
@@ -34,12 +36,18 @@ class Recorder:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self.target)
         asked = []
 
+        def overhear(data):
+            self.plain.write(data)
+            self.plain.flush()
+
         def request(data):
+            overhear(data)
             for method, path in REQUEST.findall(data):
                 asked.append(path.decode())
                 self.note(event="request", method=method.decode(), path=path.decode())
 
         def status(data):
+            overhear(data)
             for code in STATUS.findall(data):
                 path = asked.pop(0) if asked else None
                 if path is not None:
@@ -69,9 +77,10 @@ async def pump(reader, writer, look):
 
 
 async def main():
-    listen, target, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    with open(path, "a", encoding="utf-8") as file:
-        server = await asyncio.start_server(Recorder(target, file).connection, "127.0.0.1", listen)
+    listen, target, path, plain = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    with open(path, "a", encoding="utf-8") as file, open(plain, "ab") as bytes_in_plain:
+        recorder = Recorder(target, file, bytes_in_plain)
+        server = await asyncio.start_server(recorder.connection, "127.0.0.1", listen)
         await server.serve_forever()
 
 

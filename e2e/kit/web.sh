@@ -61,14 +61,16 @@ CONF
     wait_for 10 "nginx" port_open "$port"
 }
 
-# recorder_start: from now on URL leads through a proxy that writes down what came in plain and what over TLS.
+# recorder_start: from now on URL leads through a proxy that writes down what came in plain and what over TLS, and into the
+# file PLAIN every byte that went by in plain.
 recorder_start() {
     local port
     RECORD=$CASE/record.jsonl
+    PLAIN=$CASE/plain.bytes
     : >"$RECORD"
     port=$(free_port)
     # shellcheck disable=SC2153 # PORT is the server's
-    spawn "$CASE" recorder python3 "$E2E/kit/recorder.py" "$port" "$PORT" "$RECORD"
+    spawn "$CASE" recorder python3 "$E2E/kit/recorder.py" "$port" "$PORT" "$RECORD" "$PLAIN"
     wait_for 10 "the recording proxy" port_open "$port"
     : >"$RECORD"
     # shellcheck disable=SC2034 # read by add_remote

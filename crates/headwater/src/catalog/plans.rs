@@ -30,6 +30,7 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
 const WALKS: &[&str] = &[
     "FROM projects p",
     "FROM servers",
+    "UPDATE operations SET project",
     "FROM address_keys",
     "may_cancel, error, server, identity, purpose, expires_at FROM operations WHERE status ",
     "sqlite_master",

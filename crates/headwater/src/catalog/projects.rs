@@ -138,6 +138,12 @@ impl Catalog {
             return Err(CatalogError::ProjectExists(new.clone()));
         }
         tx.execute("UPDATE projects SET name = $1 WHERE id = $2", values![new.as_str(), id]).await?;
+        // Secrets and tokens that wait in it are good in it as before.
+        tx.execute(
+            "UPDATE operations SET project = $1 WHERE project = $2 AND status < 200",
+            values![new.as_str(), old.as_str()],
+        )
+        .await?;
         let detail = [("new_name", new.as_str())];
         record(&mut tx, &self.actor, Action::ProjectRenamed, Some(old), old.as_str(), &detail, now).await?;
         bump_revision(&mut tx, now).await?;

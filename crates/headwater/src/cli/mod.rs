@@ -145,7 +145,7 @@ enum Verb {
         #[command(subcommand)]
         verb: trust::Verb,
     },
-    /// Make and revoke tokens: secrets for programs, which send them with each request
+    /// Make and revoke tokens, which programs send with each request
     ///
     /// A token is for what has no certificate to show: simplestreams remotes, CI, curl. It may do what it was made for, until it ends or is
     /// revoked. Only its beginning and its hash are kept.

@@ -14,7 +14,7 @@ use crate::catalog::{CatalogError, SavedView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    Create(Create),
+    Create(Box<Create>),
     List(List),
     Show(Show),
     Delete(Delete),
@@ -102,7 +102,8 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
 async fn act(verb: Verb, app: &App, out: &Out) -> Result<(), Stop> {
     let catalog = &app.catalog;
     match verb {
-        Verb::Create(Create { name, filter, description, project: InProject { project } }) => {
+        Verb::Create(args) => {
+            let Create { name, filter, description, project: InProject { project } } = *args;
             catalog.create_view(&name, &project, &filter, &description, now()).await?;
             out.say(format!("made the view {name}, served at /v/{name}/"));
             Ok(())

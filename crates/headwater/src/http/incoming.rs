@@ -49,7 +49,7 @@ pub enum BodyError {
     #[error("the body is not the JSON that belongs here: {0}")]
     Json(#[from] serde_json::Error),
     /// Nothing came for so long.
-    #[error("nothing of the body came for {} seconds; send it again over a network that works", .0.as_secs())]
+    #[error("nothing of the body came for {} s; send it again over a network that works", .0.as_secs())]
     Stalled(Duration),
     /// It came more slowly than so many bytes a second.
     #[error("the body came more slowly than {0} bytes a second; send it again over a faster network")]
@@ -321,7 +321,7 @@ mod tests {
         let error = pieces(1, 1, 3600).bytes(10).await.unwrap_err();
         assert_eq!(
             (error.to_string().as_str(), error.status().as_u16(), since.elapsed()),
-            ("nothing of the body came for 60 seconds; send it again over a network that works", 408, PACE.stall)
+            ("nothing of the body came for 60 s; send it again over a network that works", 408, PACE.stall)
         );
     }
 

@@ -142,7 +142,7 @@ impl TakeIn<'_> {
         also: Option<&mut Sha256>,
         limit: u64,
     ) -> Result<(Staged, String), PublishError> {
-        let (name, total, mut reader) = open(source)?;
+        let (Opened { name, mut reader }, total) = open(source)?;
         let too_large = || {
             let reason = format!(
                 "the image has more than {} bytes, which is the limit; raise the limit, or publish a smaller one",
@@ -194,14 +194,11 @@ fn head(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Name for messages, length when known, bytes.
-fn open(source: Source) -> Result<(String, Option<u64>, Box<dyn Read + Send>), PublishError> {
+/// The bytes, and how many there are when that is known.
+fn open(source: Source) -> Result<(Opened, Option<u64>), PublishError> {
     match source {
-        Source::Stream { name, reader } => Ok((name, None, reader)),
-        Source::Later(open) => {
-            let Opened { name, reader } = open().map_err(|error| PublishError::read("the second file", error))?;
-            Ok((name, None, reader))
-        }
+        Source::Stream { name, reader } => Ok((Opened { name, reader }, None)),
+        Source::Later(open) => Ok((open().map_err(|error| PublishError::read("what comes next", error))?, None)),
         Source::File(path) => {
             let name = path.display().to_string();
             let file = File::open(&path).map_err(|error| PublishError::read(&name, error))?;
@@ -213,7 +210,7 @@ fn open(source: Source) -> Result<(String, Option<u64>, Box<dyn Read + Send>), P
             // A hint that costs nothing when the file system does not take it.
             let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
             let total = about.is_file().then_some(about.len());
-            Ok((name, total, Box::new(file)))
+            Ok((Opened { name, reader: Box::new(file) }, total))
         }
     }
 }

@@ -10,10 +10,11 @@ use super::certificates::{Wanted, address, bad, credential, forbidden, told};
 use super::{Ask, Body, Failure, NOT_AUTHORIZED, background, created};
 use crate::auth::{Certificate, Grant, Secret, SecretHash};
 use crate::catalog::{CatalogError, IdentityEdit, Join, NewIdentity};
+use crate::http::guard::Claim;
 use crate::operations::{Invitation, JOIN_SECONDS};
 
 /// Joins with this proof: a whole token, or the secret in it. LXD sends either as `password`, Incus and later LXD as
-/// `trust_token`. Nobody can guess a secret of 256 bits, so attempts are not counted.
+/// `trust_token`. Who tries wrong ones waits longer and longer.
 ///
 /// Who is known already gets what the token allows in addition to what it may do, where the daemons would say that it is trusted
 /// already and the client would give up: `lxc` has one certificate for all of its remotes.
@@ -34,6 +35,7 @@ pub(super) async fn join(ask: &Ask<'_>, proof: &str) -> Result<Response<Body>, F
     let secret = word.as_ref().map_or(proof.trim(), |word| &word.secret);
     let catalog = ask.catalog();
     let Some(join) = catalog.take_join_token(&SecretHash::of(secret), now).await? else {
+        ask.wrong_secret(Claim::Certificate(&certificate.fingerprint)).await?;
         return Err(forbidden(if word.is_some() {
             "No matching certificate add operation found"
         } else {

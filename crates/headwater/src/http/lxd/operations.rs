@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Ask, Body, Failure, NOT_AUTHORIZED, recursion, sync};
 use crate::auth::{Access, Role, SecretHash};
 use crate::catalog::{OperationClass, Purpose, StoredOperation};
+use crate::http::guard::Claim;
 use crate::operations::Cancelled;
 
 /// What stands for the secret of a join token in lists. Only its hash is kept; but `config trust list-tokens` leaves out
@@ -100,6 +101,7 @@ pub(super) async fn wait(ask: &Ask<'_>, id: &str) -> Result<Response<Body>, Fail
     match ask.query.get("secret") {
         Some(secret) => {
             if !ask.state.app.catalog.is_operation_secret(id, &SecretHash::of(secret)).await? {
+                ask.wrong_secret(Claim::Operation(id)).await?;
                 return Err(forbidden());
             }
         }

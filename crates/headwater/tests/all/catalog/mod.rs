@@ -1,5 +1,6 @@
 //! The catalog's promises. Each is written once and tried on SQLite and on PostgreSQL.
 
+mod address_keys;
 mod aliases;
 mod audit;
 mod committing;

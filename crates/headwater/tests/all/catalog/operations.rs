@@ -25,6 +25,7 @@ on_both_engines! {
     tasks_of_a_dead_server_fail,
     old_operations_are_forgotten,
     one_project_or_all,
+    a_project_that_is_renamed_keeps_its_tokens,
 }
 
 fn operation(id: &str) -> StoredOperation {
@@ -385,4 +386,15 @@ async fn one_project_or_all(home: &Home) {
     assert_eq!(ids(Some("team")).await, "abd");
     assert_eq!(ids(Some("default")).await, "c");
     assert_eq!(ids(Some("nowhere")).await, "");
+}
+
+async fn a_project_that_is_renamed_keeps_its_tokens(home: &Home) {
+    let catalog = home.open().await;
+    catalog.create_project(&project("team"), "", minute(0)).await.unwrap();
+    let image = fingerprint(1);
+    let made = StoredOperation { project: project("team"), ..token("1", Purpose::Download { fingerprint: image }) };
+    catalog.add_operation(&made, Some(&hash("secret"))).await.unwrap();
+    catalog.rename_project(&project("team"), &project("crew"), minute(1)).await.unwrap();
+    assert!(!catalog.use_download_secret(&project("team"), &image, &hash("secret"), minute(2)).await.unwrap());
+    assert!(catalog.use_download_secret(&project("crew"), &image, &hash("secret"), minute(2)).await.unwrap());
 }

@@ -137,7 +137,7 @@ impl Stub {
     pub(crate) async fn new(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::in_data(folder.path());
-        files.make_if_missing("stub.example", headwater_now()).unwrap();
+        files.make_if_missing("stub.example", certificate_now()).unwrap();
         let tls = Arc::new(Tls::load(files.clone(), false).unwrap());
         let pem = std::fs::read_to_string(&files.certificate).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -189,7 +189,7 @@ impl Stub {
 
 /// Certificates have to be valid now.
 #[allow(clippy::disallowed_methods, reason = "a handshake looks at the clock")]
-fn headwater_now() -> headwater_formats::timestamp::Timestamp {
+pub(crate) fn certificate_now() -> headwater_formats::timestamp::Timestamp {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     headwater_formats::timestamp::Timestamp::from_unix(i64::try_from(now.as_secs()).unwrap()).unwrap()
 }

@@ -3,4 +3,7 @@
 mod direct;
 mod kit;
 mod lxd;
+mod people;
+mod push;
+mod refresh;
 mod streams;

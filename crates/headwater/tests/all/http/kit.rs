@@ -44,6 +44,11 @@ impl Server {
         Self { folder, app, state }
     }
 
+    /// The same installation, served anew with other settings, at another time.
+    pub(crate) fn again(self, settings: Settings, now: fn() -> Timestamp) -> Self {
+        Self { state: Arc::new(State::new(self.app.clone(), settings, now)), ..self }
+    }
+
     /// Publishes these files into a project; gives back the fingerprint.
     pub(crate) async fn publish_in(&self, project: &str, files: &[Vec<u8>], aliases: &[&str], public: bool) -> String {
         let mut sources = files

@@ -164,3 +164,32 @@ async fn a_server_that_ends_does_not_wait_for_who_never_stops_sending() {
     running.end().await;
     assert!(since.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_in_the_middle_of_a_body_hears_why() {
+    let running = running(Limits { stall: Duration::from_secs(1), ..Limits::default() }).await;
+    let mut stream = running.secured().await;
+    let head =
+        "POST /1.0/certificates HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut heard = String::new();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut heard)).await.expect("an end").unwrap();
+    assert!(heard.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{heard}");
+    assert!(heard.contains("\"error\":\"nothing of the body came for 1 s; send it again"), "{heard}");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_json_that_is_too_large_is_told_so() {
+    let running = running(Limits::default()).await;
+    let size = 8 << 20;
+    let head = format!(
+        "POST /1.0/certificates HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    );
+    let (heard, outcome) = upload(running.secured().await, &head, size).await;
+    outcome.expect("closed in order");
+    assert!(heard.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{heard}");
+    assert!(heard.contains("the body has more than 1048576 bytes, which is the limit here; send less"), "{heard}");
+    running.end().await;
+}

@@ -23,7 +23,7 @@ pub(super) struct Running {
     pub(super) address: SocketAddr,
     tls: Arc<Tls>,
     files: Files,
-    ending: CancellationToken,
+    pub(super) ending: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 

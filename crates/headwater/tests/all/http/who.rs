@@ -47,7 +47,7 @@ enum Kind {
     Revoked,
     /// A user name and a password that is no token.
     WrongBasic,
-    /// A token that is bound to a view of the project.
+    /// A token that is bound to a view of the project, which lets `{theirs}` pass and not `{mine}`.
     Bound,
 }
 
@@ -96,12 +96,16 @@ fn lines() -> Vec<Line> {
         Line(E::Health, HEAD, "/healthz", "",                                      "+ + + + + + + + + + + u u u +"),
         Line(E::Ready, GET, "/readyz", "",                                         "+ + + + + + + + + + + u u u +"),
         Line(E::Ready, HEAD, "/readyz", "",                                        "+ + + + + + + + + + + u u u +"),
-        Line(E::Index, GET, "/p/team/streams/v1/index.json", "",                   "p p + + + + p p p + p u u u p"),
-        Line(E::Index, HEAD, "/p/team/streams/v1/index.json", "",                  "p p + + + + p p p + p u u u p"),
-        Line(E::Products, GET, "/p/team/streams/v1/images.json", "",               "p p + + + + p p p + p u u u p"),
-        Line(E::Products, HEAD, "/p/team/streams/v1/images.json", "",              "p p + + + + p p p + p u u u p"),
+        Line(E::Index, GET, "/p/team/streams/v1/index.json", "",                   "p p + + + + p p p + p u u u +"),
+        Line(E::Index, HEAD, "/p/team/streams/v1/index.json", "",                  "p p + + + + p p p + p u u u +"),
+        Line(E::Products, GET, "/p/team/streams/v1/images.json", "",               "p p + + + + p p p + p u u u +"),
+        Line(E::Products, HEAD, "/p/team/streams/v1/images.json", "",              "p p + + + + p p p + p u u u +"),
         Line(E::File, GET, "/images/{theirs}.tar", "",                             "f f + + + + f f f + f u u u +"),
         Line(E::File, HEAD, "/images/{theirs}.tar", "",                            "f f + + + + f f f + f u u u +"),
+        Line(E::Index, GET, "/v/stable/streams/v1/index.json", "",                 "q q + + + + q q q + q u u u +"),
+        Line(E::Products, GET, "/v/stable/streams/v1/images.json", "",             "q q + + + + q q q + q u u u +"),
+        Line(E::Index, GET, "/p/other/streams/v1/index.json", "",                  "p p p p p p + + + + p u u u p"),
+        Line(E::File, GET, "/images/{mine}.tar", "",                               "f f + + + + f f f + f u u u f"),
         Line(E::SignedFile, GET, "/f/0/{theirs}.tar", "",                          "f f f f f f f f f f f u u u f"),
         Line(E::SignedFile, HEAD, "/f/0/{theirs}.tar", "",                         "f f f f f f f f f f f u u u f"),
         Line(E::ApiRoot, GET, "/", "",                                             "+ + + + + + + + + + + n n n +"),
@@ -205,8 +209,9 @@ fn said(letter: &str) -> (u16, &'static str) {
         "!" => (501, "not implemented"),
         "u" => (401, "the credentials that were sent are not known here; leave them out to see what is public"),
         "p" => (404, "there is no such project here; check its name in the address"),
+        "q" => (404, "there is no such view here; check its name in the address"),
         "f" => (404, "there is no such file here; fetch the list of images again"),
-        "w" => (400, "this address speaks websocket; ask for an upgrade"),
+        "w" => (400, "this address speaks WebSocket (RFC 6455) only; send Upgrade: websocket and Connection: Upgrade"),
         "x" => (501, "not implemented"),
         other => panic!("the table has a letter {other:?} that means nothing"),
     }
@@ -248,7 +253,9 @@ impl House {
             tokens.push((kind, server.token("somebody", may).await.0));
         }
         let (view, team) = (ViewName::new("stable").unwrap(), ProjectName::new("team").unwrap());
-        server.app.catalog.create_view(&view, &team, &View::default(), "", now()).await.unwrap();
+        let mut filter = View::default();
+        filter.parse_segment("os=theirs").unwrap();
+        server.app.catalog.create_view(&view, &team, &filter, "", now()).await.unwrap();
         let bound = May { view: Some(view), ..May::be("team", Role::Viewer) };
         tokens.push((Kind::Bound, server.token("cd", bound).await.0));
         let admin = certificate("admin", (-1, 1));
