@@ -38,7 +38,7 @@ roles() {
     # shellcheck disable=SC2046
     theirs=$(publish $(files theirs) --project team --alias theirs)
     # shellcheck disable=SC2046
-    shown=$(publish $(files shown) --project team --alias shown --public)
+    shown=$(publish $(files shown) --alias shown --public)
     # shellcheck disable=SC2046
     fp=$(publish $(files other) --project elsewhere --alias other)
     joins viewer "$client" --project team --role viewer
@@ -46,20 +46,24 @@ roles() {
     joins all "$client" --project team --role publisher --all-images
     joins admin "$client" --project team --role admin
     joins root "$client" --administrator
-    as guest "$client" remote add r "$URL" --public --accept-certificate
+    # lxc itself refuses to change anything on a public remote; a client that is not known any more asks the server.
+    joins guest "$client" --project default --role admin
+    headwater trust remove guest
 
     step "$client: guest"
-    assert_eq "$(sees guest "$client" --project team)" "$shown" "what a guest lists"
-    assert_fails_with "ot found" as guest "$client" image info r:theirs --project team
-    for name in mine theirs; do put_refused guest "$client" "$name" --project team; done
-    refused guest "$client" image delete r:shown --project team
-    refused guest "$client" image alias create "r:new" "$shown" --project team
-    refused guest "$client" image set-property r:shown colour green --project team
-    refused guest "$client" config trust list r:
-    refused guest "$client" project list r:
+    assert_eq "$(sees guest "$client")" "$shown" "what a guest lists"
+    for name in mine theirs; do put_refused guest "$client" "$name"; done
+    refused guest "$client" image delete r:shown
+    refused guest "$client" image alias create r:new "$shown"
+    refused guest "$client" image set-property r:shown colour green
+    for name in "" "?project=team"; do
+        assert_fails_with "ot found" as guest "$client" query "r:/1.0/images/$theirs$name"
+        assert_fails_with "ot found" as guest "$client" query "r:/1.0/images/aliases/theirs$name"
+    done
+    for name in certificates projects operations; do refused guest "$client" query "r:/1.0/$name"; done
 
     step "$client: viewer"
-    assert_eq "$(sees viewer "$client")" "$(printf '%s\n' "$theirs" "$shown" | sort | paste -sd,)" "what a viewer lists"
+    assert_eq "$(sees viewer "$client")" "$theirs" "what a viewer lists"
     as viewer "$client" image export r:theirs "$CASE/viewer-$client"
     put_refused viewer "$client" mine
     refused viewer "$client" image delete r:theirs
@@ -75,7 +79,8 @@ roles() {
     refused own "$client" image set-property r:theirs colour green
     refused own "$client" image alias delete r:theirs
     assert_eq "$(sees own "$client" --project elsewhere 2>/dev/null || true)" "" "what is listed of a project of others"
-    put_refused own "$client" also --project elsewhere || true
+    # shellcheck disable=SC2046
+    assert_fails_with "Project not found" as own "$client" image import $(files also) r: --project elsewhere
 
     step "$client: publisher of all images"
     as all "$client" image set-property r:theirs colour green
@@ -91,7 +96,7 @@ roles() {
     as root "$client" project switch r:elsewhere
     assert_eq "$(sees root "$client")" "$fp" "what an administrator lists elsewhere"
     as root "$client" image delete r:other
-    as root "$client" project switch r:team
+    as root "$client" project switch r:default
     as root "$client" image delete r:shown
 
     step "$client: turned away"

@@ -73,5 +73,10 @@ manages() {
     rm -rf "$CASE/other-$client"
     assert_fails_with "No matching certificate add operation found" "other_$client" remote add r "$token"
     row "config trust revoke-token" "$client" api "" works
+
+    step "$client: itself"
+    fp=$(print_of "$(client_config "$client")/client.crt")
+    "$client" config trust remove "r:${fp:0:12}"
+    assert_fails_with "not authorized" "$client" config trust list r:
 }
 for client in "${CLIENTS[@]}"; do manages "$client"; done

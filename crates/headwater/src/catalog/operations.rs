@@ -316,6 +316,17 @@ impl Catalog {
         }
     }
 
+    /// The project in which this secret opens an image, be it still good or not.
+    pub async fn project_of_secret(&self, secret: &SecretHash) -> Result<Option<ProjectName>, CatalogError> {
+        let sql = "SELECT project, purpose FROM operations WHERE secret_hash = $1 AND class = 'token'";
+        let rows = self.engine.fetch(sql, values![secret.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        match purpose(row, 1)? {
+            Some(Purpose::Download { .. }) => rows::parse("a project's name", &row.text(0)?).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// What was agreed about the image that who brings this secret is about to upload; does not use it up.
     pub async fn push_secret(
         &self,

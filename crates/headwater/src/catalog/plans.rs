@@ -101,6 +101,7 @@ async fn operations(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
     catalog.operations(Some(project)).await.unwrap();
     catalog.operations_changed(1, 10).await.unwrap();
     catalog.last_operation_change().await.unwrap();
+    catalog.project_of_secret(&SecretHash::of("2")).await.unwrap();
     assert!(catalog.use_download_secret(project, &fingerprint, &SecretHash::of("2"), now).await.unwrap());
     assert!(catalog.take_join_token(&SecretHash::of("3"), now).await.unwrap().is_some());
     catalog.push_secret(project, &fingerprint, &hash, now).await.unwrap();

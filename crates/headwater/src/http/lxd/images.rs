@@ -126,8 +126,13 @@ pub(super) async fn open(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Re
         (Err(failure), _) => return Err(failure),
     };
     let (catalog, secret) = (&ask.state.app.catalog, SecretHash::of(secret));
-    let project = ProjectName::new(ask.query.get("project").unwrap_or("default"));
-    if let (Ok(project), Some(prefix)) = (project, &prefix) {
+    // A daemon that launches from a project other than the default one is not told which, and asks without a name; the secret
+    // knows it.
+    let project = match ask.query.get("project") {
+        Some(name) => ProjectName::new(name).ok(),
+        None => catalog.project_of_secret(&secret).await?,
+    };
+    if let (Some(project), Some(prefix)) = (project, &prefix) {
         let found = match catalog.image(&Viewer::operator(), &project, prefix).await {
             Err(CatalogError::NoProject(_)) => Found::Nothing,
             found => found?,
