@@ -5,11 +5,12 @@
 //! that deleting it meanwhile does not cut the answer short. This file does not know which image a file belongs to.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use headwater_formats::digest::Digest;
 use headwater_formats::image::{FileFormat, ImageFile};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 
 use super::body::Body;
 use super::caller::Caller;
@@ -17,8 +18,8 @@ use super::conditional::Validators;
 use super::respond::{self, OpenFile};
 use super::route::Dialect;
 use super::{Connection, State, failed, signing};
-use crate::auth::Access;
 use crate::auth::address::FileGrant;
+use crate::auth::{Access, Actor, Viewer};
 use crate::blobs::{BlobError, Blobs, OpenBlob};
 use crate::catalog::CatalogError;
 
@@ -35,7 +36,9 @@ pub async fn answer(
 ) -> Response<Body> {
     let cache = if caller.access.is_trusted() { respond::PRIVATE_FILE } else { respond::IMMUTABLE };
     let found = find(state, &caller.access, &digest, format).await;
-    send(state, request, found, cache.into()).await
+    let response = send(state, request, found, cache.into()).await;
+    note(state, request, response.status(), &caller.access, &caller.actor, &digest).await;
+    response
 }
 
 /// Answers who holds a grant. One that is wrong, has ended, is used from elsewhere, or is of somebody who is not known any
@@ -56,7 +59,31 @@ pub async fn signed(
     };
     let seconds = grant.ends_at().unix().saturating_sub((state.now)().unix()).max(0);
     let found = find(state, &access, &digest, format).await;
-    send(state, request, found, format!("private, max-age={seconds}, immutable").into()).await
+    let response = send(state, request, found, format!("private, max-age={seconds}, immutable").into()).await;
+    if let Some(identity) = access.identity() {
+        let actor = Arc::new(Actor::identity(identity, Some(connection.peer.ip())));
+        note(state, request, response.status(), &access, &actor, &digest).await;
+    }
+    response
+}
+
+/// Tells the audit of a file that guests may not have. It is named by its digest: several images can have it.
+async fn note(
+    state: &State,
+    request: &Parts,
+    status: StatusCode,
+    access: &Access,
+    actor: &Arc<Actor>,
+    digest: &Digest,
+) {
+    if !access.is_trusted() || request.method != Method::GET || !status.is_success() {
+        return;
+    }
+    match state.app.catalog.file(&Viewer::guest(), digest).await {
+        Ok(Some(_)) => {}
+        Ok(None) => state.downloads.note(actor, None, digest, (state.now)()),
+        Err(error) => tracing::warn!(%error, %digest, "a download could not be noted for the audit"),
+    }
 }
 
 /// The file, if who has this access may have it. A token that is bound to a view may have the files of images that the view
