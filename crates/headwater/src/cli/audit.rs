@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Show who did what
 ///
 /// Every change of images, aliases, projects, identities, tokens and views is written down in the transaction that makes it, with
-/// who made it and from where; so is who downloaded private images over the API. The last line is the newest.
+/// who made it and from where; so is who downloaded private images. The last line is the newest.
 ///
 /// People are shown the last 100 lines; programs (--format json, yaml or csv) get all of them, unless --limit says otherwise. The server
 /// forgets lines after a year; `audit_days` in its configuration sets that.

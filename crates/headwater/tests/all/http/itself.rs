@@ -118,9 +118,18 @@ async fn who_downloads_a_private_image_is_written_down() {
     let hidden = format!("/1.0/images/{private}/export");
     let request = http::Request::get(&hidden).body(Incoming::empty()).unwrap();
     assert_eq!(handle(&server.state, request, &Connection::test_tls()).await.status(), 404);
+    // The same over simplestreams, where files have addresses of their own; that of a unified image is named by its fingerprint.
+    for fingerprint in [&public, &private] {
+        assert_eq!(server.get(&format!("/images/{fingerprint}.tar"), &[&bearer(&secret)]).await.status, 200);
+    }
+    assert_eq!(server.get(&format!("/images/{private}.tar"), &[]).await.status, 404);
     server.state.flush_downloads().await;
     let query = headwater::catalog::AuditQuery { after: Some(before), ..Default::default() };
-    let [line] = server.app.catalog.audit(&query, 10).await.unwrap().try_into().unwrap();
+    let mut lines = server.app.catalog.audit(&query, 10).await.unwrap();
+    lines.sort_by_key(|line| line.project.is_some());
+    let [file, line] = lines.try_into().unwrap();
+    assert_eq!((file.action.as_str(), &file.subject, file.project), ("image-retrieved", &private, None));
+    assert_eq!((file.actor_name.as_str(), file.address.as_str()), ("robot", "127.0.0.1"));
     assert_eq!((line.action.as_str(), line.subject), ("image-retrieved", private));
     assert_eq!((line.actor_name.as_str(), line.credential), ("robot", identity.subject));
     assert_eq!((line.project, line.address.as_str()), (Some(ProjectName::default_project()), "127.0.0.1"));
