@@ -33,7 +33,7 @@ while IFS= read -r command; do
     env -u LXD_CONF -u INCUS_CONF bash -ec "$command" </dev/null || fail "this does not work as it is printed: $command"
     typed=$((typed + 1))
 done <<<"$printed"
-assert_eq "$typed" 8 "commands that were printed"
+assert_eq "$typed" 9 "commands that were printed"
 for client in lxc incus; do
     for remote in headwater headwater-streams; do
         assert_contains "$(env -u LXD_CONF -u INCUS_CONF "$client" image list "$remote:" -f csv)" Empty "$client, $remote"

@@ -5,8 +5,13 @@
 tiny_image "$CASE/split" Split one 202501010000
 tiny_unified "$CASE/unified" Unified one 202501010000
 tiny_vm "$CASE/vm" Machine one 202501010000
+# An image that belongs to no line of images has no names but those it is given.
+tiny_image "$CASE/nameless" Nameless one 202501010000
+sed -i '/^  os:/d; /^  release:/d' "$CASE/nameless/metadata.yaml"
+tar -C "$CASE/nameless" -cJf "$CASE/nameless/metadata.tar.xz" metadata.yaml
 split=("$CASE/split/metadata.tar.xz" "$CASE/split/rootfs.squashfs")
 unified=("$CASE/unified/unified.tar.gz")
+nameless=("$CASE/nameless/metadata.tar.xz" "$CASE/nameless/rootfs.squashfs")
 vm=("$CASE/vm/metadata.tar.xz" "$CASE/vm/disk.qcow2")
 server_start
 echo "not an image" >"$CASE/garbage"
@@ -50,11 +55,12 @@ imports() {
     assert_eq "$(image_field "$client" r:with/slash Fingerprint)" "$fp" "where the other alias leads"
     row "image import --alias of another image" "$client" api "" works
     if [ "$client" = incus ]; then
-        # The image that had the alias goes.
+        # The image that had the alias goes, when it has no other.
+        incus image import "${nameless[@]}" r: --alias with/slash --reuse >/dev/null
         incus image delete "r:$(fingerprint_of "${vm[@]}")"
         incus image import "${vm[@]}" r: --alias with/slash --reuse >/dev/null
         assert_image incus r:with/slash virtual-machine "${vm[@]}"
-        assert_no_image incus "r:$fp"
+        assert_no_image incus "r:$(fingerprint_of "${nameless[@]}")"
         row "image import --reuse" incus api "" works
     fi
 

@@ -31,8 +31,9 @@ step "by itself"
 v3=$(version v3)
 for client in "${CLIENTS[@]}"; do
     daemon_forget "$client"
-    # The daemon looks when this changes, and every hour from then on.
+    # A daemon looks when it starts, and every so many hours from then on.
     "$client" config set images.auto_update_interval 1
+    daemon_restart "$client"
     has_v3() { [ "$(image_field "$client" local:kept Fingerprint)" = "$v3" ]; }
     wait_for 60 "$client's daemon to look for newer images" has_v3
     "$client" config set images.auto_update_interval 0

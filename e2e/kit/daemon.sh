@@ -40,6 +40,12 @@ daemon_spawn() {
     esac
 }
 
+# daemon_restart CLIENT: as a reboot does; what the daemon does when it starts, it does now.
+daemon_restart() {
+    end "$HW_STATE/run" "$(daemon_name "$1")" TERM 60
+    daemon "$1"
+}
+
 daemon_preseed() {
     cat <<'YAML'
 config: {images.auto_update_interval: "0"}

@@ -70,6 +70,10 @@ The same images over simplestreams, with this certificate trusted for that remot
   lxc remote add headwater-streams {url} --protocol simplestreams
   install -D -m 644 {certificate} ~/.config/incus/servercerts/headwater-streams.crt
   incus remote add headwater-streams {url} --protocol simplestreams
+
+Who is to upload, to change things and to see what is private, joins with a word, once. This makes one, and says what to do with it:
+
+  {program} trust add{data} first-client --administrator
 ",
         elsewhere = elsewhere(listening, host),
     );
@@ -112,6 +116,9 @@ mod tests {
         ));
         assert!(said.contains(
             "  target/release/headwater publish --data '/srv/it'\\''s here' empty.tar.gz --public --alias first\n"
+        ));
+        assert!(said.ends_with(
+            "\n  target/release/headwater trust add --data '/srv/it'\\''s here' first-client --administrator\n"
         ));
         assert!(said.contains("  lxc remote add headwater https://localhost:8443 --public --accept-certificate && "));
         assert_eq!(local_url(&["127.0.0.1:9000".parse().unwrap()]), "https://127.0.0.1:9000");

@@ -149,21 +149,25 @@ impl Operations {
             ended: CancellationToken::new(),
         });
         lock(&self.0.tasks.0).insert(operation.id.clone(), Arc::clone(&local));
-        // From now on the catalog is watched for what others do to it.
-        self.tell_news().await;
-        let begun = match self.add(actor, operation, secret).await {
-            Ok(begun) => begun,
-            Err(error) => {
-                lock(&self.0.tasks.0).remove(&local_id(&local));
-                return Err(error);
+        let (room, actor) = (self.clone(), Arc::clone(actor));
+        // On its own, so that it is whole even when who asked for it leaves meanwhile.
+        let beginning = self.0.tracker.spawn(async move {
+            // From now on the catalog is watched for what others do to it.
+            room.tell_news().await;
+            let begun = room.add(&actor, operation, secret).await;
+            match &begun {
+                Ok(_) => drop(room.0.tracker.spawn({
+                    let room = room.clone();
+                    async move {
+                        let outcome = room.work(&local, place, work).await;
+                        room.finish(&local, outcome).await;
+                    }
+                })),
+                Err(_) => drop(lock(&room.0.tasks.0).remove(&local_id(&local))),
             }
-        };
-        let room = self.clone();
-        self.0.tracker.spawn(async move {
-            let outcome = room.work(&local, place, work).await;
-            room.finish(&local, outcome).await;
+            begun
         });
-        Ok(begun)
+        beginning.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("the server is ending".into())))
     }
 
     /// Waits for a place, and does the work.

@@ -358,3 +358,27 @@ async fn the_end_of_the_server_ends_tasks_honestly() {
     assert_eq!(late.operation.status, Status::Failure);
     assert_eq!(late.operation.error, "the server is ending; try again when it is back");
 }
+
+#[tokio::test]
+async fn who_asks_for_a_task_may_leave_at_any_moment() {
+    let home = Home::new();
+    let operations = home.server().await;
+    for number in 0..40 {
+        let work = |_| async { Ok(Map::new()) };
+        let who = actor();
+        let asking = operations.run(&who, task("Left alone"), work);
+        let _ = tokio::time::timeout(Duration::from_micros(number * 100), asking).await;
+    }
+    // What was begun ends, and nothing is left that seems to run.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let list = operations.list(None).await.unwrap();
+        if !list.is_empty() && list.iter().all(|one| one.status == Status::Success) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{list:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    operations.begin_ending();
+    tokio::time::timeout(Duration::from_secs(3), operations.keep()).await.expect("nothing runs any more");
+}

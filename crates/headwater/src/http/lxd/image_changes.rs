@@ -83,7 +83,7 @@ async fn seen(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Stored
 }
 
 /// The image, when the caller may change it.
-async fn managed(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<StoredImage, Failure> {
+pub(super) async fn managed(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<StoredImage, Failure> {
     let stored = seen(ask, prefix).await?;
     if ask.caller.access.may_manage(&stored.project, stored.published_by) {
         return Ok(stored);

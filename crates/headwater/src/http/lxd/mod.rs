@@ -215,11 +215,6 @@ fn created(address: String) -> Result<Response<Body>, Failure> {
     Ok(response)
 }
 
-/// What is not there yet.
-fn not_implemented() -> Failure {
-    Failure::Told(StatusCode::NOT_IMPLEMENTED, "not implemented".to_owned())
-}
-
 /// The same for who may ask, with the answer to give when it is not there.
 pub(super) async fn named_project(
     state: &State,

@@ -11,7 +11,7 @@ use headwater_formats::names::{AliasName, ProjectName};
 use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
-use super::{Ask, Body, Failure, NOT_AUTHORIZED, background, images};
+use super::{Ask, Body, Failure, NOT_AUTHORIZED, background, image_changes};
 use crate::auth::Role;
 use crate::blobs::BlobError;
 use crate::catalog::{CatalogError, ImageAlias};
@@ -49,11 +49,8 @@ pub(super) async fn post(ask: &Ask<'_>, request: lxd::ImagesPost) -> Result<Resp
 
 /// Fetches the newest image of where this one came from.
 pub(super) async fn refresh(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
-    let project = ask.project().await?;
-    let stored = images::find(ask.state, ask.caller, &project, prefix).await?;
-    if !ask.caller.access.may_manage(&project, stored.published_by) {
-        return Err(Failure::Told(StatusCode::FORBIDDEN, NOT_AUTHORIZED.to_owned()));
-    }
+    let stored = image_changes::managed(ask, prefix).await?;
+    let project = stored.project.clone();
     may_connect(ask, &project)?;
     let fetcher = ask.state.fetcher.clone();
     let course = course(ask);

@@ -33,3 +33,28 @@ fn projects_are_made_listed_and_deleted() {
     assert_eq!(ran.code, Some(2));
     assert!(ran.err.contains("a project name may not hold '/'"), "{}", ran.err);
 }
+
+#[test]
+fn a_project_is_renamed_and_described_with_what_is_in_it() {
+    let house = House::new();
+    house.run(&["project", "create", "team-a"]).ok();
+    let image = house.publish(&Sample::default(), &["--project", "team-a"]);
+    let ran = house.run(&["project", "rename", "team-a", "team-b"]).ok();
+    assert_eq!(ran.err, "renamed the project team-a to team-b\n");
+    let ran = house.run(&["project", "describe", "team-b", "Images of team B"]).ok();
+    assert_eq!(ran.err, "changed the description of the project team-b\n");
+    let json = house.run(&["project", "list", "--format", "json"]).json();
+    assert_eq!((&json[1]["name"], &json[1]["description"]), (&"team-b".into(), &"Images of team B".into()));
+    let images = house.run(&["image", "list", "--project", "team-b", "--format", "json"]).json();
+    assert_eq!(images[0]["fingerprint"], image.as_str());
+
+    let gone = "there is no project \"team-a\"; `headwater project list` shows the ones there are";
+    house.run(&["project", "describe", "team-a", "x"]).fails(1, gone);
+    house.run(&["project", "rename", "team-a", "x"]).fails(1, gone);
+    house
+        .run(&["project", "rename", "team-b", "default"])
+        .fails(1, "there is a project \"default\" already; choose another name");
+    house
+        .run(&["project", "rename", "default", "x"])
+        .fails(1, "the project \"default\" cannot be renamed; it is the one that is meant where none is named");
+}

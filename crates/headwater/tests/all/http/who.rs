@@ -206,13 +206,16 @@ fn said(letter: &str) -> (u16, &'static str) {
         "P" => (404, "Project not found"),
         "C" => (404, "Certificate not found"),
         "O" => (404, "Operation not found"),
-        "!" => (501, "not implemented"),
+        "!" => (
+            501,
+            "the settings of this server are in its configuration file and cannot be changed over the API; `headwater serve --print-config` shows what there is",
+        ),
         "u" => (401, "the credentials that were sent are not known here; leave them out to see what is public"),
         "p" => (404, "there is no such project here; check its name in the address"),
         "q" => (404, "there is no such view here; check its name in the address"),
         "f" => (404, "there is no such file here; fetch the list of images again"),
         "w" => (400, "this address speaks WebSocket (RFC 6455) only; send Upgrade: websocket and Connection: Upgrade"),
-        "x" => (501, "not implemented"),
+        "x" => (501, "this server keeps images and runs nothing; ask an LXD or Incus server for this"),
         other => panic!("the table has a letter {other:?} that means nothing"),
     }
 }
