@@ -147,6 +147,6 @@ mod tests {
             assert_eq!(below(&Url::parse(base).unwrap(), INDEX_PATH).as_str(), expected);
         }
         let odd = below(&Url::parse("https://h").unwrap(), "images/20240101_07:42/a%3Ab?.tar");
-        assert_eq!(odd.as_str(), "https://h/images/20240101_07:42/a%3Ab%3F.tar");
+        assert_eq!(odd.as_str(), "https://h/images/20240101_07:42/a%253Ab%3F.tar", "as LXD joins it");
     }
 }

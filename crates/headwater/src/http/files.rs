@@ -5,7 +5,6 @@
 //! that deleting it meanwhile does not cut the answer short. This file does not know which image a file belongs to.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use headwater_formats::digest::Digest;
 use headwater_formats::image::{FileFormat, ImageFile};

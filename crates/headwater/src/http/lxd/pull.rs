@@ -49,8 +49,8 @@ pub(super) async fn post(ask: &Ask<'_>, request: lxd::ImagesPost) -> Result<Resp
 
 /// Fetches the newest image of where this one came from.
 pub(super) async fn refresh(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
-    let project = ask.project().await?;
     let stored = image_changes::managed(ask, prefix).await?;
+    let project = stored.project.clone();
     may_connect(ask, &project)?;
     let fetcher = ask.state.fetcher.clone();
     let course = course(ask);
