@@ -7,5 +7,6 @@
 daemon_clean() { :; }
 
 daemon lxc >&2
-echo "$(daemon_https lxc) $LXD_DIR/unix.socket $(pid_of "$HW_STATE/run" lxd)"
+daemon_listen lxc
+echo "$(daemon_address lxc) $LXD_DIR/unix.socket $(pid_of "$HW_STATE/run" lxd)"
 cat >/dev/null

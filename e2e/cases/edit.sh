@@ -44,7 +44,7 @@ command $client -q image set-property r:first os Quicker
 SH
     assert_contains "$(EDITOR=$CASE/editor at_terminal "$client" image edit r:first 2>&1 || true)" "ETag doesn't match" "what the late one is told"
     assert_eq "$("$client" image get-property r:first os)" Quicker "what was quicker"
-    row "image edit of what has changed meanwhile" "$client" api "" "\`ETag doesn't match\`"
+    row "image edit of what has changed meanwhile" "$client" api "" "refused: \`ETag doesn't match\`"
 
     step "$client: single properties"
     "$client" image set-property r:first colour "light green"

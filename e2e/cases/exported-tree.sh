@@ -5,7 +5,8 @@
 
 real_images
 server_need_binary
-v1=$(publish bookworm-v1/metadata.tar.xz bookworm-v1/rootfs.zstd.squashfs --public)
+small_system "$CASE/small" Small one 202501010000
+small=$(publish "$CASE/small/metadata.tar.xz" "$CASE/small/rootfs.squashfs" --public)
 vm=$(publish bookworm-vm/metadata.tar.xz bookworm-vm/disk.qcow2 --public)
 arm64=$(publish bookworm-arm64/metadata.tar.xz bookworm-v1/rootfs.zstd.squashfs --public)
 headwater export --to "$CASE/for-lxd" --client lxd
@@ -21,10 +22,10 @@ for client in "${CLIENTS[@]}"; do
         step "$client from $tree"
         trust "$client" "$tree" "$STATIC_CERTIFICATE"
         "$client" remote add "$tree" "$STATIC_URL/$tree" --protocol=simplestreams
-        assert_eq "$(listed "$client" "$tree")" "$(printf '%s\n' "$v1" "$vm" "$arm64" | sort)" "what is listed"
-        assert_eq "$(image_field "$client" "$tree:debian/12" Fingerprint)" "$v1" "where debian/12 leads"
+        assert_eq "$(listed "$client" "$tree")" "$(printf '%s\n' "$small" "$vm" "$arm64" | sort)" "what is listed"
+        assert_eq "$(image_field "$client" "$tree:small/one" Fingerprint)" "$small" "where small/one leads"
         daemon "$client"
-        launch "$client" "$tree:debian/12" from-tree
+        launch "$client" "$tree:small/one" from-tree
         daemon_clean "$client"
     done
 done

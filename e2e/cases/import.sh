@@ -9,6 +9,9 @@ tiny_vm "$CASE/vm" Machine one 202501010000
 tiny_image "$CASE/nameless" Nameless one 202501010000
 sed -i '/^  os:/d; /^  release:/d' "$CASE/nameless/metadata.yaml"
 tar -C "$CASE/nameless" -cJf "$CASE/nameless/metadata.tar.xz" metadata.yaml
+mkdir "$CASE/folder"
+cp -r "$CASE/unified"/{metadata.yaml,rootfs} "$CASE/folder/"
+sed -i 's/Unified/Folder/' "$CASE/folder/metadata.yaml"
 split=("$CASE/split/metadata.tar.xz" "$CASE/split/rootfs.squashfs")
 unified=("$CASE/unified/unified.tar.gz")
 nameless=("$CASE/nameless/metadata.tar.xz" "$CASE/nameless/rootfs.squashfs")
@@ -40,6 +43,16 @@ imports() {
     "$client" image import "${vm[@]}" r: --alias vm >/dev/null
     assert_image "$client" r:vm virtual-machine "${vm[@]}"
     row "image import METADATA DISK (VM)" "$client" api "" works
+
+    if [ "$(id -u)" = 0 ]; then
+        step "$client: a folder"
+        "$client" image import "$CASE/folder" r: --alias folder >/dev/null
+        "$client" image export r:folder "$CASE/packed-$client"
+        fp=$(image_field "$client" r:folder Fingerprint)
+        assert_eq "$(fingerprint_of "$CASE/packed-$client".*)" "$fp" "the sum of what the client packed"
+        "$client" image delete r:folder
+        row "image import DIRECTORY" "$client" api "" works
+    fi
 
     step "$client: what is there already"
     fp=$(fingerprint_of "${split[@]}")

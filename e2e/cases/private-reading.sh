@@ -29,6 +29,11 @@ reads() {
     done
     row "image list (private)" "$client" api "" works
 
+    if [ "$client" = incus ]; then
+        assert_contains "$(incus image list r: --all-projects -f csv -c eF)" "default,$fp" "the list of all projects"
+        row "image list --all-projects" incus api "" works
+    fi
+
     step "$client: info and show"
     for name in my/vm "$fp" "${fp:0:12}" "${fp:0:3}"; do
         assert_eq "$(image_field "$client" "r:$name" Fingerprint)" "$fp" "the image called $name"
@@ -39,6 +44,10 @@ reads() {
     row "image info (private)" "$client" api "" works
     row "image show (private)" "$client" api "" works
     assert_fails_with "ot found" "$client" image info r:nobody
+    assert_fails_with "ot found" "$client" image info r:
+    "$client" image alias create r:default "$fp"
+    assert_eq "$(image_field "$client" r: Fingerprint)" "$fp" "the image without a name, which is called default"
+    "$client" image alias delete r:default
 
     step "$client: export"
     assert_image "$client" r:my/split container "${split[@]}"

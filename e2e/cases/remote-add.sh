@@ -39,7 +39,7 @@ adds() {
     step "$client: a token is good once"
     fresh "$client"
     assert_fails_with "No matching certificate add operation found" "$client" remote add r "$token"
-    row "remote add TOKEN (used already)" "$client" api "" "\`No matching certificate add operation found\`"
+    row "remote add TOKEN (used already)" "$client" api "" "refused: \`No matching certificate add operation found\`"
 
     step "$client: the token after the address"
     fresh "$client"
@@ -57,7 +57,7 @@ adds() {
     fresh "$client"
     assert_fails_with "not authorized" "$client" remote add r "$URL" --accept-certificate "$flag" wrong
     assert_lacks "$("$client" remote list -f csv)" "r,$URL" "the list of remotes"
-    row "remote add URL $flag WRONG" "$client" api "" "\`not authorized\`"
+    row "remote add URL $flag WRONG" "$client" api "" "refused: \`not authorized\`"
 
     step "$client: switch, rename, set-url, remove"
     trusted_remote "$client" r

@@ -23,8 +23,8 @@ HEAD = """# What the clients can do
 
 Each line was done by the end-to-end cases with the unmodified clients, lxc {lxc} and incus {incus}, and was looked at on both sides: bytes
 and fingerprints are compared at every hop. LXD and Incus stand for real daemons of the same versions; "API" is a remote of the LXD API, "streams" one of
-simplestreams. Where a number stands, the client cannot do it; what it says is below. An empty field was not tried, because the client or the protocol has
-nothing like it.
+simplestreams. "refused" is as it should be, "no" is what a client or a daemon cannot do; what is said then stands below, by its number. An empty field was not
+tried, because the client or the protocol has nothing like it.
 """
 
 
@@ -75,11 +75,12 @@ def main():
                 elif result == "works":
                     fields.append("yes")
                 else:
-                    fields.append(f"no [{notes.setdefault(result, len(notes) + 1)}]")
+                    verdict, text = ("refused", result[9:]) if result.startswith("refused: ") else ("no", result)
+                    fields.append(f"{verdict} [{notes.setdefault(text, len(notes) + 1)}]")
             named = ", ".join(sorted(cases[(command, where)]))
             out.append(f"| `{command}` | {where} | " + " | ".join(fields) + f" | {named} |\n")
     if notes:
-        out.append("\n## What it says where it cannot\n\n")
+        out.append("\n## What is said\n\n")
         for result, number in notes.items():
             out.append(f"{number}. {result}\n")
     sys.stdout.write("".join(out))

@@ -85,8 +85,8 @@ assert_image() {
 assert_no_image() { assert_fails_with "ot found" "$1" image info "$2"; }
 
 # row WHAT CLIENT PROTOCOL WHERE RESULT: a line of docs/reference/clients.md, said after the assertions that prove it.
-# WHAT is the command; WHERE says between whom, as "Headwater → LXD", or is empty; RESULT is "works", or what the client
-# says when it cannot.
+# WHAT is the command; WHERE says between whom, as "Headwater → LXD", or is empty; RESULT is "works", "refused: " and what is
+# said when that is right, or what is said when the client or the daemon cannot.
 row() {
     [ -z "$REFERENCE" ] || return 0
     printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$4" "$2" "$3" "$5" "$(basename "$0" .sh)" >>"$HW_STATE/rows"
