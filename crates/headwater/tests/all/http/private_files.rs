@@ -234,7 +234,7 @@ async fn the_audit_names_who_had_a_private_file_and_from_where() {
     assert_eq!(server.get(&instead(&address, &public), &[]).await.status, 200);
     assert_eq!(server.ask(&Connection::test_tls(), Method::HEAD, &address, &[]).await.status, 200);
     missing(&server.ask(&from_address("192.0.2.8"), Method::GET, &address, &[]).await);
-    server.state.flush_used().await;
+    server.state.flush_downloads().await;
     let query = AuditQuery::default();
     let retrieved = async || {
         let lines = server.app.catalog.audit(&query, 1000).await.unwrap();
@@ -246,7 +246,7 @@ async fn the_audit_names_who_had_a_private_file_and_from_where() {
     let below = format!("/t/{}/images/{}", secret.expose(), address.rsplit('/').next().unwrap());
     let elsewhere = from_address("::ffff:192.0.2.8");
     assert_eq!(server.ask(&elsewhere, Method::GET, &below, &[]).await.status, 200);
-    server.state.flush_used().await;
+    server.state.flush_downloads().await;
     let digest = address.rsplit('/').next().unwrap().split('.').next().unwrap();
     let mut addresses = Vec::new();
     for line in retrieved().await {
