@@ -11,6 +11,7 @@ sed -i '/^  os:/d; /^  release:/d' "$CASE/nameless/metadata.yaml"
 tar -C "$CASE/nameless" -cJf "$CASE/nameless/metadata.tar.xz" metadata.yaml
 mkdir "$CASE/folder"
 cp -r "$CASE/unified"/{metadata.yaml,rootfs} "$CASE/folder/"
+mkdir "$CASE/folder/templates"
 sed -i 's/Unified/Folder/' "$CASE/folder/metadata.yaml"
 split=("$CASE/split/metadata.tar.xz" "$CASE/split/rootfs.squashfs")
 unified=("$CASE/unified/unified.tar.gz")

@@ -30,27 +30,31 @@ copies_between() {
     peer "$client" "$client"
     "$client" project create "$daemon:theirs" -c features.images=true -c features.profiles=false
     "$client" image import "${there[@]}" "$daemon:" --project theirs --alias there >/dev/null
+    # Of the source, lxc knows only the project that the remote is switched to.
+    "$client" project switch hw:one
+    "$client" project switch "$daemon:theirs"
     for mode in pull push relay; do
         step "$client: on the same server, $mode"
-        "$client" image copy hw:here hw: --project one --target-project two --mode "$mode" --alias copied
+        "$client" image copy hw:here hw: --target-project two --mode "$mode" --alias copied
         in_project "$client" two hw:copied "${here[@]}"
         "$client" image delete hw:copied --project two
         in_project "$client" one hw:here "${here[@]}"
         row "image copy --mode $mode --target-project" "$client" api "Headwater, to another project" works
 
         step "$client: to the daemon, $mode"
-        "$client" image copy hw:here "$daemon:" --project one --target-project theirs --mode "$mode" --alias copied
+        "$client" image copy hw:here "$daemon:" --target-project theirs --mode "$mode" --alias copied
         in_project "$client" theirs "$daemon:copied" "${here[@]}"
         "$client" image delete "$daemon:copied" --project theirs
         row "image copy --mode $mode --target-project" "$client" api "Headwater → $(title "$daemon")" works
 
         step "$client: from the daemon, $mode"
-        "$client" image copy "$daemon:there" hw: --project theirs --target-project two --mode "$mode" --alias copied
+        "$client" image copy "$daemon:there" hw: --target-project two --mode "$mode" --alias copied
         in_project "$client" two hw:copied "${there[@]}"
         "$client" image delete hw:copied --project two
         row "image copy --mode $mode --target-project" "$client" api "$(title "$daemon") → Headwater" works
     done
     "$client" image delete "$daemon:there" --project theirs
+    "$client" project switch "$daemon:default"
     "$client" project delete "$daemon:theirs"
 }
 for client in "${CLIENTS[@]}"; do copies_between "$client"; done
