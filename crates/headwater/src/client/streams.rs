@@ -104,9 +104,13 @@ pub(super) async fn deliver(
 ) -> Result<Delivery, ClientError> {
     let (mut first_sender, first) = channel();
     let split = root.is_some();
-    let label = |root: bool| if root { "rootfs" } else { "metadata" };
+    let label = |root: bool| match (split, root) {
+        (false, _) => "",
+        (true, false) => "metadata",
+        (true, true) => "rootfs",
+    };
     let arriving = |reader, file: &ListedFile, root| Arriving {
-        label: split.then(|| label(root)).unwrap_or_default(),
+        label: label(root),
         name: file.path.file_name().to_owned(),
         size: Some(file.size).filter(|size| *size > 0),
         reader,
