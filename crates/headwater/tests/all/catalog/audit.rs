@@ -39,6 +39,9 @@ async fn told(catalog: &Catalog, after: i64) -> Vec<(String, String, String, BTr
         .collect()
 }
 
+/// Action, project, subject, details.
+type Line<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 async fn every_change_leaves_a_line(home: &Home) {
     let catalog = home.open().await.acting(Actor::operator("anna"));
     let (team, moved) = (project("team"), project("moved"));
@@ -47,7 +50,7 @@ async fn every_change_leaves_a_line(home: &Home) {
     let target = AliasTarget::Image(fingerprint);
     let follows = AliasTarget::Follows { os: "debian".into(), release: "12".into(), variant: "default".into() };
     let mut last = 0;
-    let mut expect = async |catalog: &Catalog, lines: &[(&str, &str, &str, &[(&str, &str)])]| {
+    let mut expect = async |catalog: &Catalog, lines: &[Line<'_>]| {
         let lines: Vec<_> = lines
             .iter()
             .map(|(action, project, subject, pairs)| {

@@ -16,7 +16,7 @@ fn keys_are_listed_and_rotated_and_never_shown() {
     let listed = house.run(&["key", "list"]).ok();
     let cells = listed.cells();
     assert_eq!(cells[0], ["KEY", "CREATED", "SIGNS"]);
-    let mut signs = [&*cells[1][2], &*cells[2][2]];
+    let mut signs = [cells[1][2], cells[2][2]];
     // Tables are sorted by their first cell, and ids are random.
     signs.sort_unstable();
     assert_eq!((cells.len(), signs), (3, ["NO", "YES"]));
