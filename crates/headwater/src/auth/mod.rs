@@ -21,6 +21,7 @@ mod actor;
 pub mod address;
 mod certificate;
 mod identity;
+mod network;
 mod token;
 mod viewer;
 
@@ -28,5 +29,6 @@ pub use access::Access;
 pub use actor::{Actor, ActorKind};
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE_BYTES};
 pub use identity::{Grant, Identity, IdentityId, IdentityKind, Manages, Role, UnknownManages, UnknownRole};
+pub use network::Network;
 pub use token::{Secret, SecretHash, TokenError, random_hex};
 pub use viewer::Viewer;

@@ -16,11 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::guard::Network;
 use super::incoming::Pace;
 use super::tls::Tls;
 use super::upgrade::Keeper;
 use super::{State, connection};
+use crate::auth::Network;
 
 /// What a connection may cost.
 #[derive(Debug, Clone)]
@@ -113,7 +113,7 @@ impl Clients {
 
     /// A place for one more connection of this client; `None` when it has too many.
     fn enter(self: &Arc<Self>, address: IpAddr, one_of_all: OwnedSemaphorePermit) -> Option<Place> {
-        let network = Network::from(address);
+        let network = Network::of(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let client = open.entry(network).or_default();
         if self.most > 0 && client.open >= self.most {

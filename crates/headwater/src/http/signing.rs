@@ -9,7 +9,8 @@ use std::sync::Arc;
 use headwater_formats::timestamp::Timestamp;
 
 use super::State;
-use crate::auth::address::{AddressKey, FileGrant, Keyring, Network};
+use crate::auth::Network;
+use crate::auth::address::{AddressKey, FileGrant, Keyring};
 use crate::auth::{Access, Identity};
 use crate::catalog::{Catalog, CatalogError};
 

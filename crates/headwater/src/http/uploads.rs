@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::incoming::{BodyError, Incoming};
 
-/// How long an upload waits for a place.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an upload waits for a place: long enough for images of many GiB to get out of the way.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The places for uploads.
 #[derive(Debug)]

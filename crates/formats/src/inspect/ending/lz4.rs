@@ -1,26 +1,11 @@
 //! The frames of an lz4 file ("LZ4 Frame Format Description" 1.6): a header, blocks with their lengths, an end mark,
 //! and perhaps a checksum.
 
-use super::super::error::{InspectError, count};
-use super::{Hops, is_skippable};
+use super::super::error::InspectError;
+use super::Hops;
 
 pub(super) fn check(hops: &mut Hops<'_>) -> Result<(), InspectError> {
-    while !hops.at_end() {
-        let start = hops.position;
-        let magic = u32::from_le_bytes(hops.take()?);
-        if is_skippable(magic) {
-            let length = u32::from_le_bytes(hops.take()?);
-            hops.pass(u64::from(length))?;
-        } else if magic == 0x184d_2204 {
-            frame(hops)?;
-        } else {
-            return Err(InspectError::Damaged(format!("there is no lz4 frame at byte {}", count(start))));
-        }
-        if hops.tired() {
-            return Ok(());
-        }
-    }
-    Ok(())
+    hops.frames("lz4", 0x184d_2204, frame)
 }
 
 fn frame(hops: &mut Hops<'_>) -> Result<(), InspectError> {

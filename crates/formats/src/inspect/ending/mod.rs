@@ -17,7 +17,7 @@ use std::io::{BufReader, Read};
 
 use crate::image::Compression;
 
-use super::error::InspectError;
+use super::error::{InspectError, count};
 use super::stream::ReadSeek;
 
 /// An error when the file is shorter than its own structure says, or has no such structure.
@@ -46,6 +46,29 @@ impl<'a> Hops<'a> {
     fn new(file: &'a mut dyn ReadSeek, size: u64) -> Result<Self, InspectError> {
         file.seek(std::io::SeekFrom::Start(0)).map_err(InspectError::Read)?;
         Ok(Self { file: BufReader::with_capacity(4096, file), position: 0, size, hops: 0 })
+    }
+
+    /// Passes over the frames that such a file is made of, one after another: skippable ones, and those with this magic number, after
+    /// which `frame` goes on.
+    fn frames(
+        &mut self,
+        name: &str,
+        magic: u32,
+        frame: fn(&mut Self) -> Result<(), InspectError>,
+    ) -> Result<(), InspectError> {
+        while !self.at_end() && !self.tired() {
+            let start = self.position;
+            let found = u32::from_le_bytes(self.take()?);
+            if is_skippable(found) {
+                let length = u32::from_le_bytes(self.take()?);
+                self.pass(u64::from(length))?;
+            } else if found == magic {
+                frame(self)?;
+            } else {
+                return Err(InspectError::Damaged(format!("there is no {name} frame at byte {}", count(start))));
+            }
+        }
+        Ok(())
     }
 
     fn at_end(&self) -> bool {

@@ -1,25 +1,10 @@
 //! The frames of a zstd file (RFC 8878): a header, blocks with their lengths, and perhaps a checksum.
 
 use super::super::error::{InspectError, count};
-use super::{Hops, is_skippable};
+use super::Hops;
 
 pub(super) fn check(hops: &mut Hops<'_>) -> Result<(), InspectError> {
-    while !hops.at_end() {
-        let start = hops.position;
-        let magic = u32::from_le_bytes(hops.take()?);
-        if is_skippable(magic) {
-            let length = u32::from_le_bytes(hops.take()?);
-            hops.pass(u64::from(length))?;
-        } else if magic == 0xfd2f_b528 {
-            frame(hops)?;
-        } else {
-            return Err(InspectError::Damaged(format!("there is no zstd frame at byte {}", count(start))));
-        }
-        if hops.tired() {
-            return Ok(());
-        }
-    }
-    Ok(())
+    hops.frames("zstd", 0xfd2f_b528, frame)
 }
 
 fn frame(hops: &mut Hops<'_>) -> Result<(), InspectError> {
