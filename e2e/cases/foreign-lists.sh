@@ -17,11 +17,11 @@ foreign() {
     assert_eq "$("$client" list r: -f json)" "[]" "instances in JSON"
     assert_eq "$("$client" profile list r: -f csv)" "" "profiles"
     "$client" operation list r: >/dev/null
-    row "list, profile list" "$client" api "" "works (nothing)"
+    row "list, profile list" "$client" api "nothing is there" works
     for area in network storage cluster; do
         # The client asks for nothing here: the server does not claim to have these.
         assert_fails_with "missing the required" "$client" "$area" list r:
-        row "$area list" "$client" api "" "The server is missing the required … API extension"
+        row "$area list" "$client" api "" "refused: The server is missing the required … API extension"
     done
 
     step "$client: single things"
@@ -34,7 +34,7 @@ foreign() {
     assert_fails_with "$nothing" "$client" launch "r:$fp" r:c1
     assert_fails_with "$nothing" "$client" profile create r:p
     assert_fails_with "$nothing" "$client" exec r:c1 -- true
-    row "launch, init, profile create (on the server itself)" "$client" api "" "$nothing …"
+    row "launch, init, profile create" "$client" api "Headwater itself" "refused: $nothing …"
 }
 for client in "${CLIENTS[@]}"; do foreign "$client"; done
 # Guests are told nothing at all.

@@ -26,6 +26,7 @@ lists() {
     assert_eq "$(listed "$client" "$remote" "${vm:0:12}")" "$vm" "a fingerprint's beginning"
     assert_eq "$(listed "$client" "$remote" alpine/3.20)" "$alpine" "a word that begins an alias"
     assert_eq "$(listed "$client" "$remote" os=Plan9)" "" "what no image has"
+    [ "$protocol" = api ] || row "remote add --protocol simplestreams" "$client" "$protocol" "" works
     row "image list (public)" "$client" "$protocol" "" works
     row "image list FILTER (public)" "$client" "$protocol" "" works
 }

@@ -16,6 +16,7 @@ for client in "${CLIENTS[@]}"; do
     "$client" image copy team:kept/one local: --alias kept --auto-update
     assert_eq "$(image_field "$client" local:kept Fingerprint)" "$v1" "the first version"
     assert_eq "$("$client" query "/1.0/images/$v1" | jq -r .update_source.server)" "$URL/t/$token" "where to look"
+    row "image copy --auto-update (private)" "$client" simplestreams "Headwater → $(title "$(daemon_name "$client")")" works
 done
 
 step "told to look"
@@ -25,6 +26,7 @@ for client in "${CLIENTS[@]}"; do
     daemon_forget "$client"
     "$client" image refresh local:kept
     assert_eq "$(image_field "$client" local:kept Fingerprint)" "$v2" "the second version"
+    row "image refresh of a copy" "$client" simplestreams "Headwater → $(title "$(daemon_name "$client")")" works
 done
 
 step "by itself"

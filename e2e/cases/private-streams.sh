@@ -33,6 +33,9 @@ for client in "${CLIENTS[@]}"; do
     assert_eq "$(listed "$client" one)" "$theirs" "one of both, with $client"
     assert_eq "$(listed "$client" guest)" "$open" "without a token, with $client"
     assert_eq "$(image_field "$client" team:secret/one Fingerprint)" "$secret" "info with $client"
+    row "remote add URL/t/TOKEN" "$client" simplestreams "" works
+    row "image list (private)" "$client" simplestreams "" works
+    row "image info (private)" "$client" simplestreams "" works
 done
 
 step "command lines and daemons download"
@@ -46,6 +49,8 @@ for client in "${CLIENTS[@]}"; do
         assert_eq "$(image_field "$client" local:kept Fingerprint)" "$secret" "in the daemon of $client"
         daemon_clean "$client"
     done
+    row "image export (private)" "$client" simplestreams "" works
+    row "image copy (split, private)" "$client" simplestreams "Headwater → $(title "$(daemon_name "$client")")" works
 done
 
 step "a password in the address works too"
@@ -53,6 +58,7 @@ for client in "${CLIENTS[@]}"; do
     trust "$client" basic "$DATA/tls/server.crt"
     "$client" remote add basic "https://any:$team@127.0.0.1:$PORT/p/team" --protocol=simplestreams
     assert_eq "$(listed "$client" basic)" "$(printf '%s\n' "$secret" "$open" | sort)" "with $client"
+    row "remote add https://USER:TOKEN@…" "$client" simplestreams "" works
     "$client" image copy basic:secret/one local: --alias kept
     assert_eq "$(image_field "$client" local:kept Fingerprint)" "$secret" "in the daemon of $client"
     daemon_clean "$client"

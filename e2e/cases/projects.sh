@@ -28,7 +28,7 @@ manages() {
     if [ -z "$REFERENCE" ]; then
         assert_fails_with "every project has its own images" "$client" project set r:team features.images=false
         assert_fails_with "projects have no setting" "$client" project set r:team user.colour=green
-        row "project set (anything else)" "$client" api "" "projects have no setting …"
+        row "project set (anything else)" "$client" api "" "refused: projects have no setting …"
     fi
 
     step "$client: an image in it"

@@ -13,8 +13,9 @@ GROUPS = [
     ("Changing images", ("image import", "image edit", "image set-property", "image unset-property", "image delete",
                          "image refresh", "image alias")),
     ("Copying images", ("image copy",)),
-    ("Instances", ("launch", "init", "publish")),
+    ("Instances", ("launch", "init", "create", "publish")),
     ("Administration", ("config", "project", "operation", "monitor", "query", "info")),
+    ("What is no image server's", ("launch, init", "list, profile", "network", "storage", "cluster")),
 ]
 
 HEAD = """# What the clients can do
@@ -33,7 +34,7 @@ def group_of(command):
     best = None
     for title, beginnings in GROUPS:
         for beginning in beginnings:
-            if command == beginning or command.startswith(beginning + " "):
+            if command == beginning or command.startswith((beginning + " ", beginning + ",")):
                 if best is None or len(beginning) > len(best[0]):
                     best = (beginning, title)
     return best[1] if best else "Other"
