@@ -80,4 +80,5 @@ assert_contains "$(api lxc /1.0/events | jq -r .error)" "WebSocket" "what an ord
 
 step "the end of the server is the end of the talk"
 server_stop
+# shellcheck disable=SC2016 # it is evaluated at each look
 wait_for 20 "the monitor to end" eval '! is_alive "$CASE/run" viewer'
