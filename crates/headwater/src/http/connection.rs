@@ -25,6 +25,7 @@ use super::accept::{Limits, Place, Shared};
 use super::access::{self, Active, Entry, Logged};
 use super::body::Body;
 use super::incoming::Incoming;
+use super::leftover::Leftover;
 use super::linger::{Lingering, Unread};
 use super::stall::Watched;
 use super::upgrade::Upgrade;
@@ -116,10 +117,16 @@ where
     let active = Arc::new(AtomicUsize::new(0));
     let service = service_fn({
         let (state, limits, active) = (Arc::clone(&shared.state), shared.limits.clone(), Arc::clone(&active));
-        move |request| {
+        move |request: Request<hyper::body::Incoming>| {
             let (state, connection, active) = (Arc::clone(&state), connection.clone(), Active::new(&active));
             let limits = limits.clone();
-            async move { answer_with(request, &connection, &state, &limits, active).await }
+            async move {
+                let leftover = Leftover::default();
+                let request = request.map(|body| leftover.keep(body));
+                let answer = answer_with(request, &connection, &state, &limits, active).await;
+                leftover.throw_away();
+                answer
+            }
         }
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

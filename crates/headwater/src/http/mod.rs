@@ -35,6 +35,7 @@ pub mod file_body;
 pub mod files;
 pub mod guard;
 pub mod incoming;
+pub mod leftover;
 pub mod linger;
 pub mod listen;
 pub mod lxd;

@@ -156,6 +156,29 @@ async fn who_is_refused_while_sending_hears_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_while_sending_over_http_2_hears_why() {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let running = running(Limits::default()).await;
+    let connector = running.connector(None, true);
+    let stream = connector.connect("localhost".try_into().unwrap(), running.plain().await).await.unwrap();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for size in [1, 64 << 20] {
+        let body = Full::new(bytes::Bytes::from(vec![0; size]));
+        let request = http::Request::post("https://x/1.0/images/00/refresh").body(body).unwrap();
+        let answer = client.send_request(request).await.expect("an answer, and no broken stream");
+        assert_eq!(answer.status(), 403, "{size}");
+        let heard = answer.into_body().collect().await.expect("all of the answer").to_bytes();
+        assert!(String::from_utf8_lossy(&heard).contains("\"error\":\"not authorized\""), "{size}: {heard:?}");
+    }
+    connection.abort();
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ends_does_not_wait_for_who_never_stops_sending() {
     let running = running(quick()).await;
     let mut stream = running.secured().await;
