@@ -39,3 +39,11 @@ for client in lxc incus; do
         assert_contains "$(env -u LXD_CONF -u INCUS_CONF "$client" image list "$remote:" -f csv)" Empty "$client, $remote"
     done
 done
+
+step "the word that the last of them prints lets a client in, which sees what is private"
+publish "$CASE/tiny/metadata.tar.xz" "$CASE/tiny/rootfs.squashfs" >/dev/null
+for client in lxc incus; do
+    word=$(bash -ec "$(tail -n 1 <<<"$printed")" 2>/dev/null)
+    env -u LXD_CONF -u INCUS_CONF "$client" remote add joined "$word"
+    assert_contains "$(env -u LXD_CONF -u INCUS_CONF "$client" image list joined: -f csv -c F)" "$fp" "$client, joined"
+done

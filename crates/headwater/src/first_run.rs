@@ -23,6 +23,8 @@ pub struct Greeting<'a> {
     pub certificate: &'a Path,
     /// The data folder, when commands have to be told.
     pub data: Option<&'a Path>,
+    /// Where clients reach the server, when commands have to be told.
+    pub address: Option<&'a str>,
 }
 
 /// An address to reach this server by from the same machine.
@@ -39,10 +41,11 @@ const METADATA: &str = r"architecture: x86_64\ncreation_date: 1735689600\nproper
 
 /// The text.
 pub fn text(greeting: &Greeting<'_>) -> String {
-    let Greeting { program, listening, host, fingerprint, certificate, data } = greeting;
+    let Greeting { program, listening, host, fingerprint, certificate, data, address } = greeting;
     let url = local_url(listening);
     let program = quoted(program);
     let data = data.map(|folder| format!(" --data {}", quoted(folder))).unwrap_or_default();
+    let address = address.map(|address| format!(" --address {}", quoted(Path::new(address)))).unwrap_or_default();
     let certificate = quoted(certificate);
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -73,7 +76,7 @@ The same images over simplestreams, with this certificate trusted for that remot
 
 Who is to upload, to change things and to see what is private, joins with a word, once. This makes one, and says what to do with it:
 
-  {program} trust add{data} first-client --administrator
+  {program} trust add{data} first-client --administrator{address}
 ",
         elsewhere = elsewhere(listening, host),
     );
@@ -110,6 +113,7 @@ mod tests {
             fingerprint: "abc",
             certificate: Path::new("/srv/it's here/tls/server.crt"),
             data: Some(Path::new("/srv/it's here")),
+            address: Some("[::1]:9000"),
         });
         assert!(said.starts_with(
             "Headwater listens on https://localhost:8443, and for other machines on https://box:8443\n  certificate  "
@@ -118,7 +122,7 @@ mod tests {
             "  target/release/headwater publish --data '/srv/it'\\''s here' empty.tar.gz --public --alias first\n"
         ));
         assert!(said.ends_with(
-            "\n  target/release/headwater trust add --data '/srv/it'\\''s here' first-client --administrator\n"
+            "\n  target/release/headwater trust add --data '/srv/it'\\''s here' first-client --administrator --address '[::1]:9000'\n"
         ));
         assert!(said.contains("  lxc remote add headwater https://localhost:8443 --public --accept-certificate && "));
         assert_eq!(local_url(&["127.0.0.1:9000".parse().unwrap()]), "https://127.0.0.1:9000");

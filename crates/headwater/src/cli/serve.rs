@@ -69,6 +69,8 @@ pub struct ServeConfig {
     pub data: PathBuf,
     /// Whether commands have to be told the data folder to find the same one.
     pub data_is_default: bool,
+    /// Where file and environment say to listen, which is what other commands know.
+    pub told_to_listen: Vec<SocketAddr>,
     /// The settings.
     pub config: Config,
     /// The file that they came from, to read it again on SIGHUP.
@@ -109,13 +111,14 @@ impl ServeConfig {
         database: Option<String>,
     ) -> Result<Self, ConfigError> {
         let mut config = Config::read(file.as_deref())?;
+        let told_to_listen = config.listen.clone();
         if !args.listen.is_empty() {
             config.listen.clone_from(&args.listen);
         }
         config.database = database.or(config.database);
         let data = data.or_else(|| config.data.clone());
         let data_is_default = data.as_ref().is_none_or(|data| *data == default_data);
-        Ok(Self { data: data.unwrap_or(default_data), data_is_default, config, file })
+        Ok(Self { data: data.unwrap_or(default_data), data_is_default, told_to_listen, config, file })
     }
 }
 
@@ -149,11 +152,11 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let catalog = app.catalog.clone();
     let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };
     let sweeping = tokio::spawn(sweep(app.publisher.clone(), keep, now));
-    let description = Description {
-        name: server_name(&host, &tls),
-        addresses: config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &addresses)),
-        tls: Some(Arc::clone(&tls)),
-    };
+    let reached = config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &addresses));
+    // Flags and handed-over sockets are not known to other commands.
+    let known = config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &config.told_to_listen));
+    let unknown = (reached != known).then(|| reached.first().cloned()).flatten();
+    let description = Description { name: server_name(&host, &tls), addresses: reached, tls: Some(Arc::clone(&tls)) };
     let state = Arc::new(State::new(app, settings, now).describing(description));
     let operations = state.operations().clone();
     let operating = tokio::spawn(async move { operations.keep().await });
@@ -173,6 +176,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
             fingerprint: &tls.fingerprint(),
             certificate: &absolute(&files.certificate),
             data: (!config.data_is_default).then_some(absolute(&config.data)).as_deref(),
+            address: unknown.as_deref(),
         }));
     }
     tell_systemd(&[NotifyState::Ready]);
