@@ -22,7 +22,7 @@ async fn the_server_is_open_to_guests() {
     assert_eq!(found["config"], json!({}));
     let extensions = strings(&found["api_extensions"]);
     assert!(extensions.contains(&"api_filtering"));
-    for lie in ["clustering", "instances", "storage", "image_registries"] {
+    for lie in ["clustering", "instances", "image_registries"] {
         assert!(!extensions.contains(&lie), "{lie}");
     }
     let body = server.get("/", &[]).await.text().to_owned();
