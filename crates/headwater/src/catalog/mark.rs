@@ -113,8 +113,7 @@ impl<T: Copy> Shared<T> {
         let read = mark.and_then(MarkFile::read).map(|mark| (mark, Instant::now()));
         let answer = query().await?;
         *last = Some((number, answer));
-        *self.believed.lock().unwrap_or_else(PoisonError::into_inner) =
-            read.map(|(mark, when)| (mark, when, answer));
+        *self.believed.lock().unwrap_or_else(PoisonError::into_inner) = read.map(|(mark, when)| (mark, when, answer));
         Ok(answer)
     }
 

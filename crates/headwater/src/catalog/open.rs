@@ -98,7 +98,9 @@ fn is_current(found: i64) -> Result<bool, CatalogError> {
 /// The number of the schema; 0 in an empty database.
 async fn schema(tx: &mut Tx) -> Result<i64, CatalogError> {
     let tables = match tx {
-        Tx::Sqlite(..) => "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name = 'schema_migrations' DESC",
+        Tx::Sqlite(..) => {
+            "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name = 'schema_migrations' DESC"
+        }
         Tx::Postgres(..) => "SELECT 'schema_migrations' WHERE to_regclass('schema_migrations') IS NOT NULL",
     };
     match tx.row(tables, values![]).await?.map(|row| row.text(0)).transpose()?.as_deref() {

@@ -9,6 +9,7 @@ mod concurrency;
 mod files;
 mod identities;
 mod model;
+mod moments;
 mod opening;
 mod operations;
 mod reading;
