@@ -145,7 +145,9 @@ pub(super) async fn asked(state: &State, request: &Parts, connection: &Connectio
     if agent.len() + coding.len() > LONGEST {
         return None;
     }
-    let mut key = String::with_capacity(target.len() + agent.len() + coding.len() + 2);
+    let method = request.method.as_str();
+    let mut key = String::with_capacity(method.len() + target.len() + agent.len() + coding.len() + 2);
+    key.push_str(method);
     key.push_str(target);
     for value in [agent, coding] {
         // Neither can hold a line break.
