@@ -1,4 +1,4 @@
-"""Catalogs of any size, made once by crates/headwater/examples/fill.rs and kept in target/bench/catalogs.
+"""Catalogs of any size, made once by the program in benches/fill and kept in target/bench/catalogs.
 
     big = catalog(100_000)
     big.folder                          # a data folder; serve it, and leave it as it is
@@ -19,7 +19,7 @@ from .place import TOP
 from .process import Failed
 
 FOLDER = os.path.join(TOP, "target", "bench", "catalogs")
-MAKER = os.path.join(TOP, "crates", "headwater", "examples", "fill.rs")
+MAKER = os.path.join(TOP, "benches", "fill", "src", "main.rs")
 SCHEMA = os.path.join(TOP, "migrations", "sqlite")
 SEED = 1
 _fresh = set()  # those that this run has made, which BENCH_FRESH does not make again
@@ -49,7 +49,7 @@ def catalog(images):
     fresh = os.environ.get("BENCH_FRESH") and images not in _fresh
     if not fresh and os.path.exists(known) and _read(known) == key:
         return Catalog(folder)
-    maker = _maker()
+    maker = _build()
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(FOLDER, exist_ok=True)
     print(f"    making a catalog of {images:,} images", flush=True)
@@ -83,12 +83,12 @@ def _read(path):
         return text.read()
 
 
-def _maker():
+def _build():
     """HEADWATER_FILL, or a release build."""
     path = os.environ.get("HEADWATER_FILL")
     if path:
         return os.path.abspath(path)
-    build = ["cargo", "build", "--release", "--package", "headwater", "--example", "fill"]
+    build = ["cargo", "build", "--release", "--package", "headwater-fill"]
     if subprocess.run(build, cwd=TOP, check=False).returncode:
         raise Failed("the maker of catalogs could not be built")
-    return os.path.join(TOP, "target", "release", "examples", "fill")
+    return os.path.join(TOP, "target", "release", "headwater-fill")
