@@ -53,8 +53,11 @@ const BYTES_AT_LEAST: u64 = 1 << 30;
 /// From how many lines samples are taken, at most: enough that a server cannot have all answers at hand.
 const SAMPLED: u64 = 5000;
 
-/// `os`, and of each release `release`, `version` (empty when it is the same) and `release_title`.
-const SYSTEMS: [(&str, &[(&str, &str, &str)]); 20] = [
+/// `release`, `version` (empty when it is the same) and `release_title`.
+type Release = (&'static str, &'static str, &'static str);
+
+/// Each `os` with its releases.
+const SYSTEMS: [(&str, &[Release]); 20] = [
     ("Debian", &[("bookworm", "12", "bookworm"), ("trixie", "13", "trixie"), ("bullseye", "11", "bullseye")]),
     ("Ubuntu", &[("noble", "24.04", "24.04 LTS"), ("jammy", "22.04", "22.04 LTS"), ("focal", "20.04", "20.04 LTS")]),
     ("Alpine", &[("3.22", "", "3.22"), ("3.21", "", "3.21"), ("3.20", "", "3.20"), ("edge", "", "edge")]),
@@ -123,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn fill(options: &Options) -> Result<(), Box<dyn Error>> {
-    if options.images == 0 || options.images % (PER_LINE * PRIVATE) != 0 {
+    if options.images == 0 || !options.images.is_multiple_of(PER_LINE * PRIVATE) {
         return Err(format!("--images must be a multiple of {}", PER_LINE * PRIVATE).into());
     }
     std::fs::create_dir(&options.folder)?;
@@ -194,7 +197,7 @@ struct BuildLine {
     /// Its number among the lines of the same system, which decides the minute of its builds.
     within_system: u64,
     os: &'static str,
-    release: (&'static str, &'static str, &'static str),
+    release: Release,
     /// Plain, and with cloud-init.
     variants: [String; 2],
 }
