@@ -1,6 +1,7 @@
 """From publish to visible in images.json, by the number of versions, beside incus-simplestreams on the same tree."""
 
 import gzip
+import hashlib
 import os
 import time
 
@@ -67,11 +68,10 @@ def _one(place, report, held, rounds, lines, last):
 
     def theirs():
         metadata, root, _ = _new(place, versions, numbers, "theirs", None)
-        where = os.path.join(tree, "streams", "v1", "images.json")
-        before = os.path.getsize(where)
         run = Run(["sh", "-c", 'cd "$1" && exec incus-simplestreams add "$2" "$3"', "sh", tree, metadata, root])
-        if os.path.getsize(where) <= before:
-            raise Failed(f"incus-simplestreams added nothing: {run.output}")
+        with open(root, "rb") as data, open(os.path.join(tree, "streams", "v1", "images.json")) as document:
+            if hashlib.file_digest(data, "sha256").hexdigest() not in document.read():
+                raise Failed(f"incus-simplestreams did not list {root}: {run.output}")
         return run.seconds
 
     mine, added = in_turn(rounds, ours, theirs)
