@@ -56,6 +56,19 @@ class Client:
         finally:
             connection.close()
 
+    def pieces(self, path):
+        """An answer of any length, not compressed, as it comes."""
+        connection = self._connect()
+        try:
+            connection.request("GET", path, headers={**HEADERS, "Accept-Encoding": "identity"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Failed(f"GET {path} was answered with {answer.status}")
+            while piece := answer.read(1 << 20):
+                yield piece
+        finally:
+            connection.close()
+
     def json(self, path):
         answer, body = self.get(path)
         if answer.status != 200:
