@@ -17,7 +17,7 @@ COUNTS = (10, 200, 2000)
 QUICK = (10, 40)
 AIMS = {"list": 200.0, "filter": 50.0}  # times as fast with the largest number of images; single answers are to be as fast at least
 CONNECTIONS, BUSY_AIM = 8, 20.0  # so many that ask for one image, and how many times as many answers they are to get
-SECONDS = 3
+SECONDS, QUICK_SECONDS = 3, 1
 FILTER = urllib.parse.urlencode({"recursion": 1, "filter": "properties.os eq debian"})
 
 
@@ -36,11 +36,12 @@ def run(options):
             "thing after another; times are medians of a second's requests (at least three), from connecting to the last byte."
         )
         report.note("The filter is `properties.os eq debian`, which a quarter of the images match.")
+        seconds = 0.1 if options.quick else 1.0
         fingerprints, medians = [], {}
         for count in counts:
             _fill(place, report, headwater, peers, fingerprints, count)
-            _compare(report, servers, fingerprints[count // 2], count, medians, options.rounds, count == counts[-1])
-        _busy(report, servers, fingerprints, options.rounds)
+            _compare(report, servers, fingerprints[count // 2], count, medians, options.rounds, seconds, count == counts[-1])
+        _busy(report, servers, fingerprints, options.rounds, QUICK_SECONDS if options.quick else SECONDS)
         _growth(report, medians, counts, names)
         return report.finish(options.results)
 
@@ -70,7 +71,7 @@ def _fill(place, report, headwater, peers, fingerprints, count):
     )
 
 
-def _compare(report, servers, fingerprint, count, medians, rounds, last):
+def _compare(report, servers, fingerprint, count, medians, rounds, seconds, last):
     questions = {
         "list": "/1.0/images?recursion=1",
         "one image": f"/1.0/images/{fingerprint}",
@@ -82,7 +83,7 @@ def _compare(report, servers, fingerprint, count, medians, rounds, last):
         _same_answer(clients, path)
         for keep in (False, True):
             sides = [
-                lambda c=c, s=s: load.measured(s, report, lambda: c.median(path, keep)) for c, s in zip(clients, servers)
+                lambda c=c, s=s: load.measured(s, report, lambda: c.median(path, keep, seconds)) for c, s in zip(clients, servers)
             ]
             results = in_turn(rounds, *sides)
             what = f"{question}, {count} images, {'kept' if keep else 'new'}"
@@ -93,11 +94,11 @@ def _compare(report, servers, fingerprint, count, medians, rounds, last):
         report.note(f"{question}, {count} images: {sizes} on the wire.")
 
 
-def _busy(report, servers, fingerprints, rounds):
+def _busy(report, servers, fingerprints, rounds, seconds):
     """Several connections that ask for one image as often as they can."""
     path = f"/1.0/images/{fingerprints[len(fingerprints) // 2]}"
     sides = [
-        lambda s=server: load.measured(s, report, lambda: load.wrk(s.https + path, CONNECTIONS, SECONDS)) for server in servers
+        lambda s=server: load.measured(s, report, lambda: load.wrk(s.https + path, CONNECTIONS, seconds)) for server in servers
     ]
     results = in_turn(rounds, *sides)
     what = f"one image of {len(fingerprints)}, {CONNECTIONS} connections"
