@@ -59,9 +59,9 @@ def _ask(place, report, server, client, names, saved, rounds):
     alias = None
 
     def info(path, name, protocol="simplestreams"):
-        others = Others()
+        others, spent = Others(), server.process.cpu_seconds()
         run, fingerprint = _info(place, server, client, next(runs), path, name, protocol)
-        report.others.append(others.share(run.cpu))
+        report.others.append(others.share(run.cpu + server.process.cpu_seconds() - spent))
         return {"seconds": run.seconds, "cpu": run.cpu, "memory": run.rss_peak, "fingerprint": fingerprint}
 
     kinds = {
