@@ -62,7 +62,7 @@ def _ask(place, report, server, client, names, saved, rounds):
         others, spent = Others(), server.process.cpu_seconds()
         run, fingerprint = _info(place, server, client, next(runs), path, name, protocol)
         report.others.append(others.share(run.cpu + server.process.cpu_seconds() - spent))
-        return {"seconds": run.seconds, "cpu": run.cpu, "memory": run.rss_peak, "fingerprint": fingerprint}
+        return {"seconds": run.seconds, "cpu": run.cpu, "fingerprint": fingerprint}
 
     kinds = {
         "/only/alias=…": lambda: info("/only/alias=" + urllib.parse.quote(alias, safe=""), alias),
@@ -87,7 +87,6 @@ def _ask(place, report, server, client, names, saved, rounds):
         report.row(f"{client}, {kind}", "time", "s", *([one["seconds"] for one in side] for side in pair), aim=aim)
     pair = (results["/only/alias=…"], results["whole"])
     report.row(f"{client}, /only/alias=…", "CPU of the client", "s", *([one["cpu"] for one in side] for side in pair))
-    report.row(f"{client}, /only/alias=…", "memory of the client, most", "B", *([one["memory"] for one in side] for side in pair))
 
 
 def _info(place, server, client, number, path, alias, protocol):
