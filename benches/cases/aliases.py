@@ -26,7 +26,7 @@ def run(options):
     with Place(options.binary) as place:
         held = catalog(count)
         server = Headwater(place, data=held.copy(place.path("headwater", "")))
-        # Without a slash, which no remote's address can have in a value: lxc and incus decode %2F before they ask.
+        # Without a slash, which a remote's address cannot have in a value: lxc 5.0 decodes %2F before it asks (incus does not).
         names = held.samples("following")
         random.Random(count).shuffle(names)
         saved, names = names[0], iter(names[1:])
