@@ -37,6 +37,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../../migrations/sqlite/0002_identities.sql"),
         postgres: include_str!("../../../../migrations/postgres/0002_identities.sql"),
     },
+    Migration {
+        number: 5,
+        sqlite: include_str!("../../../../migrations/sqlite/0005_stream_keys.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0005_stream_keys.sql"),
+    },
 ];
 
 /// The last schema that this program knows.

@@ -72,7 +72,7 @@ use self::incoming::Incoming;
 use self::query::Query;
 use self::route::{Dialect, Endpoint, Route};
 use self::seen::Seen;
-use self::simplestreams::Documents;
+use self::simplestreams::{Documents, Signatures};
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
@@ -118,6 +118,7 @@ pub struct State {
     app: App,
     settings: Settings,
     documents: Documents,
+    signatures: Signatures,
     pool: Arc<Pool>,
     used: Used,
     downloads: Downloads,
@@ -136,6 +137,7 @@ impl State {
     pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
         Self {
             documents: Documents::new(settings.document_cache),
+            signatures: Signatures::default(),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
             fetcher: Fetcher::new(
@@ -285,6 +287,12 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
         }
         Route::Products(scope) => {
             simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
+        }
+        Route::Signed(endpoint, scope) => {
+            simplestreams::signed::answer(state, request, connection, &caller, scope, endpoint).await
+        }
+        Route::Bare(endpoint @ (Endpoint::SigningKey | Endpoint::SigningKeyring)) => {
+            simplestreams::signed::public_key(state, request, endpoint).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
         Route::SignedFile { grant, digest, format } => {
