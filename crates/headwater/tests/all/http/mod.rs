@@ -23,6 +23,7 @@ mod private_files;
 mod private_streams;
 mod program;
 mod projects;
+mod signed;
 mod slow;
 mod sockets;
 mod uploads;
