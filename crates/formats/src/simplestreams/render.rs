@@ -67,7 +67,7 @@ pub fn write_index<'a>(
             if position > 0 {
                 out.write_all(b",\n")?;
             }
-            serde_json::to_writer(&mut out, key)?;
+            write_json(&mut out, key)?;
         }
         out.write_all(b"]}")?;
     }
@@ -239,6 +239,28 @@ impl Formatter for Lines {
         }
         if self.depth <= OBJECTS_IN_LINES { out.write_all(b"\n") } else { Ok(()) }
     }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.is_ascii() {
+            return out.write_all(fragment.as_bytes());
+        }
+        for piece in fragment.split_inclusive(ENDS_OF_LINES) {
+            let text = piece.trim_end_matches(ENDS_OF_LINES);
+            out.write_all(text.as_bytes())?;
+            for end in piece[text.len()..].chars() {
+                write!(out, "\\u{:04x}", u32::from(end))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Beside control characters, which JSON escapes, these end a line for Python, whose library takes a clear-signed text apart by lines (`util.py`,
+/// `read_signed`): they are escaped, too.
+const ENDS_OF_LINES: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+fn write_json(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    Ok(value.serialize(&mut serde_json::Serializer::with_formatter(out, Lines::default()))?)
 }
 
 /// Writes into memory, and knows how far it is.
@@ -397,10 +419,9 @@ fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) 
             .collect(),
     };
     let mut text = Counted { text: Vec::new(), written: &names.written };
-    let written = serde_json::to_writer(&mut text, &product.key)
-        .map_err(io::Error::from)
+    let written = write_json(&mut text, &product.key)
         .and_then(|()| text.write_all(b":"))
-        .and_then(|()| Ok(out.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Lines::default()))?));
+        .and_then(|()| write_json(&mut text, &out));
     let text = text.text;
     match written {
         Ok(()) => Some(Draft { text, names: names.names.take() }),

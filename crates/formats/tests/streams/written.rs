@@ -150,10 +150,14 @@ fn the_index_names_the_products() {
 #[test]
 fn every_line_is_one_that_can_be_signed() {
     let mut large = debian();
-    large.extra.insert("upstream".into(), serde_json::json!({"n": [-1, -2], "text": "a\n- b \r\n"}));
+    large.extra.insert(
+        "upstream".into(),
+        serde_json::json!({"n": [-1, -2], "text": "a\n- b \r\n", "ends": "é\u{2028}\u{85}x\u{2029}"}),
+    );
+    large.key = "a\u{2028}b".into();
     for n in 0..200_u32 {
         let mut version = large.versions[0].clone();
-        version.name = format!("2025{n:04}").parse().unwrap();
+        version.name = VersionName::new(format!("20250101_{:02}:{:02}", n / 60, n % 60)).unwrap();
         for image in &mut version.images {
             let mut bytes = *image.fingerprint.as_bytes();
             bytes[..4].copy_from_slice(&n.to_be_bytes());
@@ -164,7 +168,9 @@ fn every_line_is_one_that_can_be_signed() {
     for family in Family::ALL {
         let document = text(render::products([&large, &large, &debian()], family, at()));
         assert!(document.len() > 100_000, "{}", document.len());
-        serde_json::from_str::<Value>(&document).unwrap();
+        let read = serde_json::from_str::<Value>(&document).unwrap();
+        assert_eq!(read["products"]["a\u{2028}b"]["upstream"], large.extra["upstream"]);
+        assert!(!document.contains(['\u{85}', '\u{2028}', '\u{2029}']), "Python takes these for ends of lines");
         let longest = document.lines().map(str::len).max().unwrap();
         assert!(longest < 1000, "{longest}");
         for line in document.lines() {

@@ -92,7 +92,7 @@ impl fmt::Debug for StreamKey {
 
 impl StreamKey {
     /// Makes an Ed25519 key that signs and does nothing else, and does not expire. It is of the kind that gpg 2.1 and later know
-    /// ("EdDSA", RFC 9580 calls it legacy); gpg 2.4 still cannot read the newer kind.
+    /// ("EdDSA", which RFC 9580 calls legacy); gpg 2.2 does not know the newer kind.
     ///
     /// # Errors
     /// [`KeyError::Owner`], [`KeyError::Randomness`].
