@@ -13,6 +13,7 @@ STORES=(postgresql)
 IMAGES=(debootstrap squashfs-tools qemu-utils e2fsprogs zstd xz-utils lz4 bzip2)
 LXD=(lxd lxd-client lxcfs uidmap xdelta3 rsync attr)
 WEB=(nginx wrk python3 python3-venv)
+SIGNING=(gpg gpg-agent gpgv)
 BACKPORTS=(incus-base incus-client incus-extra)
 
 LOG=target/tools/apt.log
@@ -82,7 +83,7 @@ apt() {
 
 install_packages() {
     local main backports
-    mapfile -t main < <(missing "${BUILD[@]}" "${STORES[@]}" "${IMAGES[@]}" "${LXD[@]}" "${WEB[@]}")
+    mapfile -t main < <(missing "${BUILD[@]}" "${STORES[@]}" "${IMAGES[@]}" "${LXD[@]}" "${WEB[@]}" "${SIGNING[@]}")
     mapfile -t backports < <(missing "${BACKPORTS[@]}")
     [ $((${#main[@]} + ${#backports[@]})) -gt 0 ] || return 0
 

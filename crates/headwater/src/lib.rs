@@ -17,6 +17,7 @@ pub mod fail_point;
 pub mod fetch;
 pub mod first_run;
 pub mod http;
+pub mod openpgp;
 pub mod operations;
 pub mod publish;
 pub mod telemetry;

@@ -41,6 +41,10 @@ pub use item::{Slot, slot};
 pub const INDEX_PATH: &str = "streams/v1/index.json";
 /// Where the index says that the products document lies. Clients keep both under the last part of their paths, so these differ.
 pub const PRODUCTS_PATH: &str = "streams/v1/images.json";
+/// Where the clear-signed index lies.
+pub const SIGNED_INDEX_PATH: &str = "streams/v1/index.sjson";
+/// Where the clear-signed index says that the products document lies, which is clear-signed, too.
+pub const SIGNED_PRODUCTS_PATH: &str = "streams/v1/images.sjson";
 /// The name of our only stream.
 pub const CONTENT_ID: &str = "images";
 /// The only datatype that image clients look at.

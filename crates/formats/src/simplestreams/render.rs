@@ -8,6 +8,10 @@
 //! [`DOCUMENT_TAIL`]. Fragments can be kept and joined again; a fragment depends on nothing but its product. Over all the
 //! fragments of a document, product keys and fingerprints have to be unique: [`products`] sees to it by itself.
 //!
+//! Documents are written in lines, because `gpg` and `gpgv` look at no more than the first 19,995 bytes of a line of a clear-signed text (GnuPG
+//! `g10/armor.c`, `fake_packet`): members of products, versions and item lists have a line each, and so have the keys in an index. Lines begin with `{` or
+//! `"`, and none ends in blanks, so that what is signed is the document as it is ([`signed_index`] changes one path).
+//!
 //! Where a document's files lie is a [`FilesAt`], put in when it is written: most lie in `images/`, and those of a stream
 //! that belongs to somebody at an address that was made for them. A [`Draft`] is a document that still lacks it, so that
 //! what is written for one can be kept for others.
@@ -20,9 +24,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::ser::Formatter;
 
 use super::item::{Slot, slot};
-use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH, go};
+use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH, SIGNED_PRODUCTS_PATH, go};
 use crate::digest::{Digest, Fingerprint};
 use crate::image::{Image, ImageFile, ImageFiles};
 use crate::names::AliasName;
@@ -30,7 +35,7 @@ use crate::product::{Product, Version};
 use crate::timestamp::Timestamp;
 
 /// Stands between two fragments.
-pub const DOCUMENT_SEPARATOR: &[u8] = b",";
+pub const DOCUMENT_SEPARATOR: &[u8] = b",\n";
 /// Stands after the last fragment.
 pub const DOCUMENT_TAIL: &[u8] = b"}}";
 
@@ -60,13 +65,24 @@ pub fn write_index<'a>(
         )?;
         for (position, key) in keys.enumerate() {
             if position > 0 {
-                out.write_all(b",")?;
+                out.write_all(b",\n")?;
             }
-            serde_json::to_writer(&mut out, key)?;
+            write_json(&mut out, key)?;
         }
         out.write_all(b"]}")?;
     }
     out.write_all(b"}}")
+}
+
+/// The index as it is clear-signed: the path of the products document is that of the [signed one](SIGNED_PRODUCTS_PATH), as the tools of
+/// simplestreams write it (Python `simplestreams/util.py`, `signjson_file`).
+pub fn signed_index(index: &[u8]) -> Vec<u8> {
+    // Within a JSON string every quote is escaped, so that this is the member `path` and nothing else.
+    let (plain, signed) = (format!(r#""path":"{PRODUCTS_PATH}""#), format!(r#""path":"{SIGNED_PRODUCTS_PATH}""#));
+    match index.windows(plain.len()).position(|window| window == plain.as_bytes()) {
+        Some(at) => [&index[..at], signed.as_bytes(), &index[at + plain.len()..]].concat(),
+        None => index.to_vec(),
+    }
 }
 
 /// Where the files lie that a document names, relative to the address that people configure: what stands before their
@@ -195,6 +211,56 @@ pub fn product_fragment(product: &Product, family: Family, seen: &mut HashSet<Fi
 /// Whether there is anything of this product to list: whether [`product_fragment`] gives something.
 pub fn lists_something(product: &Product) -> bool {
     product.versions.iter().any(|version| version.images.iter().any(|image| slot(image).is_some()))
+}
+
+/// Compact JSON in which the members of the outer objects have a line each: those of a product, of its versions, and items.
+#[derive(Default)]
+struct Lines {
+    depth: usize,
+}
+
+/// Product, versions, version, items.
+const OBJECTS_IN_LINES: usize = 4;
+
+impl Formatter for Lines {
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        out.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        out.write_all(b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        if !first {
+            out.write_all(b",")?;
+        }
+        if self.depth <= OBJECTS_IN_LINES { out.write_all(b"\n") } else { Ok(()) }
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.is_ascii() {
+            return out.write_all(fragment.as_bytes());
+        }
+        for piece in fragment.split_inclusive(ENDS_OF_LINES) {
+            let text = piece.trim_end_matches(ENDS_OF_LINES);
+            out.write_all(text.as_bytes())?;
+            for end in piece[text.len()..].chars() {
+                write!(out, "\\u{:04x}", u32::from(end))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Beside control characters, which JSON escapes, these end a line for Python, whose library takes a clear-signed text apart by lines (`util.py`,
+/// `read_signed`): they are escaped, too.
+const ENDS_OF_LINES: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+fn write_json(out: impl Write, value: &(impl Serialize + ?Sized)) -> io::Result<()> {
+    Ok(value.serialize(&mut serde_json::Serializer::with_formatter(out, Lines::default()))?)
 }
 
 /// Writes into memory, and knows how far it is.
@@ -353,10 +419,9 @@ fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) 
             .collect(),
     };
     let mut text = Counted { text: Vec::new(), written: &names.written };
-    let written = serde_json::to_writer(&mut text, &product.key)
-        .map_err(io::Error::from)
+    let written = write_json(&mut text, &product.key)
         .and_then(|()| text.write_all(b":"))
-        .and_then(|()| Ok(serde_json::to_writer(&mut text, &out)?));
+        .and_then(|()| write_json(&mut text, &out));
     let text = text.text;
     match written {
         Ok(()) => Some(Draft { text, names: names.names.take() }),

@@ -80,6 +80,11 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// The text without its ends of lines, which mean nothing.
+fn on_one_line(bytes: Vec<u8>) -> String {
+    text(bytes).replace('\n', "")
+}
+
 const META: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const SQUASHFS: &str = "0202020202020202020202020202020202020202020202020202020202020202";
 const DISK: &str = "0303030303030303030303030303030303030303030303030303030303030303";
@@ -119,7 +124,7 @@ const BOTH: &str = r#""requirements":{"secureboot":"false"},"lxd_requirements":{
 
 #[test]
 fn each_family_gets_its_own_document() {
-    let document = |family| text(render::products([debian()], family, at()));
+    let document = |family| on_one_line(render::products([debian()], family, at()));
     assert_eq!(document(Family::Lxd), expected(BOTH, &["lxd.tar.xz"]));
     assert_eq!(document(Family::Incus), expected(r#""requirements":{"secureboot":"false"}"#, &["incus.tar.xz"]));
     assert_eq!(document(Family::Any), expected(BOTH, &["incus.tar.xz", "lxd.tar.xz"]));
@@ -128,7 +133,7 @@ fn each_family_gets_its_own_document() {
 #[test]
 fn the_index_names_the_products() {
     assert_eq!(
-        text(render::index(["debian:12:amd64:default", "x\"y"], at())),
+        on_one_line(render::index(["debian:12:amd64:default", "x\"y"], at())),
         concat!(
             r#"{"format":"index:1.0","updated":"Wed, 03 Jan 2024 07:42:00 +0000","index":{"images":{"datatype":"#,
             r#""image-downloads","format":"products:1.0","path":"streams/v1/images.json","#,
@@ -139,6 +144,56 @@ fn the_index_names_the_products() {
         text(render::index([], at())),
         r#"{"format":"index:1.0","updated":"Wed, 03 Jan 2024 07:42:00 +0000","index":{}}"#
     );
+}
+
+/// What gpg and gpgv do not see of a line is not checked by them, and other programs disagree about what a line is.
+#[test]
+fn every_line_is_one_that_can_be_signed() {
+    let mut large = debian();
+    large.extra.insert(
+        "upstream".into(),
+        serde_json::json!({"n": [-1, -2], "text": "a\n- b \r\n", "ends": "é\u{2028}\u{85}x\u{2029}"}),
+    );
+    large.key = "a\u{2028}b".into();
+    for n in 0..200_u32 {
+        let mut version = large.versions[0].clone();
+        version.name = VersionName::new(format!("20250101_{:02}:{:02}", n / 60, n % 60)).unwrap();
+        for image in &mut version.images {
+            let mut bytes = *image.fingerprint.as_bytes();
+            bytes[..4].copy_from_slice(&n.to_be_bytes());
+            image.fingerprint = Fingerprint::from_bytes(bytes);
+        }
+        large.versions.push(version);
+    }
+    for family in Family::ALL {
+        let document = text(render::products([&large, &large, &debian()], family, at()));
+        assert!(document.len() > 100_000, "{}", document.len());
+        let read = serde_json::from_str::<Value>(&document).unwrap();
+        assert_eq!(read["products"]["a\u{2028}b"]["upstream"], large.extra["upstream"]);
+        assert!(!document.contains(['\u{85}', '\u{2028}', '\u{2029}']), "Python takes these for ends of lines");
+        let longest = document.lines().map(str::len).max().unwrap();
+        assert!(longest < 1000, "{longest}");
+        for line in document.lines() {
+            assert!(line.starts_with(['{', '"']) && line.ends_with(['{', ',', '}']), "{line:?}");
+        }
+    }
+    let keys: Vec<String> = (0..1000).map(|n| format!("debian:{n}:amd64:default")).collect();
+    let index = text(render::index(keys.iter().map(String::as_str), at()));
+    assert_eq!(index.lines().count(), 1000);
+    assert!(index.lines().all(|line| line.len() < 1000 && line.starts_with(['{', '"']) && line.ends_with([',', '}'])));
+}
+
+#[test]
+fn the_index_that_is_signed_names_the_products_document_that_is_signed() {
+    let keys = ["\"path\":\"streams/v1/images.json\"", "streams/v1/images.json"];
+    let plain = render::index(keys, at());
+    let mut wanted: Value = serde_json::from_slice(&plain).unwrap();
+    wanted["index"]["images"]["path"] = "streams/v1/images.sjson".into();
+    let signed = render::signed_index(&plain);
+    assert_eq!(serde_json::from_slice::<Value>(&signed).unwrap(), wanted);
+    assert_eq!(signed.len(), plain.len() + 1);
+    let empty = render::index([], at());
+    assert_eq!(render::signed_index(&empty), empty);
 }
 
 #[test]

@@ -37,11 +37,15 @@ pub enum Action {
     ViewCreated,
     ViewDeleted,
     AddressKeyRotated,
+    StreamKeyCreated,
+    StreamKeyImported,
+    StreamKeyUsed,
+    StreamKeyDeleted,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::ImageCreated,
         Self::ImageUpdated,
         Self::ImageDeleted,
@@ -67,6 +71,10 @@ impl Action {
         Self::ViewCreated,
         Self::ViewDeleted,
         Self::AddressKeyRotated,
+        Self::StreamKeyCreated,
+        Self::StreamKeyImported,
+        Self::StreamKeyUsed,
+        Self::StreamKeyDeleted,
     ];
 
     /// As it is stored, shown, and sent in events.
@@ -97,6 +105,10 @@ impl Action {
             Self::ViewCreated => "view-created",
             Self::ViewDeleted => "view-deleted",
             Self::AddressKeyRotated => "address-key-rotated",
+            Self::StreamKeyCreated => "stream-key-created",
+            Self::StreamKeyImported => "stream-key-imported",
+            Self::StreamKeyUsed => "stream-key-used",
+            Self::StreamKeyDeleted => "stream-key-deleted",
         }
     }
 }

@@ -55,6 +55,17 @@ pub enum CatalogError {
     /// A view whose filters exclude one another.
     #[error("the view \"{0}\" would let nothing pass, because its filters exclude one another; mend them")]
     EmptyView(ViewName),
+    /// The key is there already.
+    #[error("the key {0} is here already; `headwater key list` shows the ones there are")]
+    KeyExists(String),
+    /// No such key.
+    #[error("there is no key {0:?} for streams; `headwater key list` shows the ones there are")]
+    NoKey(String),
+    /// The key that signs is not deleted by accident.
+    #[error(
+        "the key {0} signs the streams; let another one sign first (`headwater key use`), or give --force: then nothing is signed any more"
+    )]
+    KeyInUse(String),
     /// A text that the databases cannot hold.
     #[error("a text with a NUL character cannot be kept in the catalog; leave the character out")]
     Text,

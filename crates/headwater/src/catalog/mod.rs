@@ -37,6 +37,7 @@ mod rows;
 mod saved_views;
 mod settings;
 mod sight;
+mod stream_keys;
 mod succeed;
 mod version;
 
@@ -60,6 +61,7 @@ pub use operations::{Join, MOST_LISTED, OperationClass, Purpose, Push, SECRET_GR
 pub use products::Listed;
 pub use projects::Project;
 pub use saved_views::SavedView;
+pub use stream_keys::KeptKey;
 
 /// Where the catalog is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,8 @@ use crate::publish::ExportRequest;
 ///
 /// The tree holds the documents that a live server gives to the clients of one kind, byte for byte, and all the files
 /// that they name. Running the command again writes what has changed; files that no document names any more stay for the
-/// grace. Only public images are exported, unless --private is given: everybody who can read the tree sees all of it.
+/// grace. When there is a key for streams (`headwater key list`), the documents are there with signatures, too, and the public key.
+/// Only public images are exported, unless --private is given: everybody who can read the tree sees all of it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -71,6 +72,7 @@ struct Report<'a> {
     added: u64,
     removed: u64,
     leaving: u64,
+    signed: bool,
 }
 
 pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop> {
@@ -113,6 +115,7 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
         added: done.added,
         removed: done.removed,
         leaving: done.leaving,
+        signed: done.signed,
     };
     out.object(&report, || format!("{}\n", to.trim_end_matches('/')))?;
     out.say(format!(

@@ -162,10 +162,13 @@ enum Verb {
         verb: view::Verb,
     },
     Audit(audit::Args),
-    /// List and change the keys that sign addresses of private files
+    /// List and change the keys that sign streams, and those that sign addresses of private files
+    ///
+    /// With an OpenPGP key for streams, their documents are there with signatures, too: `headwater key create` makes one, `headwater key import`
+    /// brings one.
     ///
     /// Lists of images for holders of a token name files at addresses that are signed, good for a day and for nobody else. The
-    /// first key is made when it is needed, and a new one every 30 days.
+    /// first key for that is made when it is needed, and a new one every 30 days.
     Key {
         #[command(subcommand)]
         verb: key::Verb,

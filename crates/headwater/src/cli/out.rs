@@ -47,8 +47,13 @@ impl Out {
 
     /// Writes data as it is.
     pub(super) fn data(&self, text: &str) -> Result<(), Stop> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes data that is no text.
+    pub(super) fn bytes(&self, bytes: &[u8]) -> Result<(), Stop> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Stop::writing(&error))
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Stop::writing(&error))
     }
 
     /// Says a line to the person, unless they asked for silence.

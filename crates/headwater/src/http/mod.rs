@@ -75,7 +75,7 @@ use self::query::Query;
 use self::remembered::Remembered;
 use self::route::{Dialect, Endpoint, Route};
 use self::seen::Seen;
-use self::simplestreams::Documents;
+use self::simplestreams::{Documents, Signatures};
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
@@ -125,6 +125,7 @@ pub struct State {
     settings: Settings,
     documents: Documents,
     remembered: Arc<Remembered>,
+    signatures: Signatures,
     pool: Arc<Pool>,
     used: Used,
     downloads: Downloads,
@@ -144,6 +145,7 @@ impl State {
         Self {
             documents: Documents::new(settings.document_cache),
             remembered: Arc::new(Remembered::new(settings.answer_cache)),
+            signatures: Signatures::default(),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
             fetcher: Fetcher::new(
@@ -316,6 +318,12 @@ async fn routed(
         }
         Route::Products(scope) => {
             simplestreams::answer(state, request, connection, caller, scope, simplestreams::Kind::Products).await
+        }
+        Route::Signed(endpoint, scope) => {
+            simplestreams::signed::answer(state, request, connection, caller, scope, endpoint).await
+        }
+        Route::Bare(endpoint @ (Endpoint::SigningKey | Endpoint::SigningKeyring)) => {
+            simplestreams::signed::public_key(state, request, endpoint).await
         }
         Route::File { scope: _, digest, format } => files::answer(state, request, caller, digest, format).await,
         Route::SignedFile { grant, digest, format } => {

@@ -71,13 +71,15 @@ pub fn without_body(response: Response<Body>) -> Response<Body> {
 pub struct Document {
     /// The bytes as they are sent.
     pub bytes: Bytes,
+    /// What is sent around them, for a document in a signed text.
+    pub around: [Bytes; 2],
     /// Whether they are compressed with gzip.
     pub gzip: bool,
     /// Its media type.
     pub content_type: &'static str,
     /// What a client's copy is compared with.
     pub validators: Validators,
-    /// The request headers that it depends on.
+    /// The request headers that it depends on; empty for none.
     pub vary: &'static str,
     /// How long caches may keep it, and which.
     pub cache: &'static str,
@@ -87,11 +89,17 @@ pub struct Document {
 pub fn document(request: &Parts, document: &Document) -> Response<Body> {
     let verdict = conditional::evaluate(&request.headers, &document.validators);
     let mut response = match verdict {
-        Verdict::Send => with(StatusCode::OK, document.content_type, Body::full(document.bytes.clone())),
+        Verdict::Send => {
+            let [before, after] = document.around.clone();
+            let parts = [before, document.bytes.clone(), after].map(Part::Bytes);
+            with(StatusCode::OK, document.content_type, Body::parts(parts))
+        }
         other => refused(other),
     };
     set(&mut response, header::CACHE_CONTROL, document.cache);
-    set(&mut response, header::VARY, document.vary);
+    if !document.vary.is_empty() {
+        set(&mut response, header::VARY, document.vary);
+    }
     validate(&mut response, &document.validators);
     if verdict == Verdict::Send && document.gzip {
         set(&mut response, header::CONTENT_ENCODING, "gzip");

@@ -55,6 +55,12 @@ pub enum Endpoint {
     Ready,
     Index,
     Products,
+    SignedIndex,
+    SignedProducts,
+    IndexSignature,
+    ProductsSignature,
+    SigningKey,
+    SigningKeyring,
     File,
     ApiRoot,
     Server,
@@ -146,6 +152,12 @@ pub static TABLE: &[Row] = &[
     row(E::Ready,         "/readyz", "/readyz", READ, true, Text),
     row(E::Index,         "[scope]/streams/v1/index.json", "/streams/v1/index.json", READ, false, Text),
     row(E::Products,      "[scope]/streams/v1/images.json", "/only/latest=1/streams/v1/images.json", READ, false, Text),
+    row(E::SignedIndex,   "[scope]/streams/v1/index.sjson", "/streams/v1/index.sjson", READ, false, Text),
+    row(E::SignedProducts, "[scope]/streams/v1/images.sjson", "/p/a/streams/v1/images.sjson", READ, false, Text),
+    row(E::IndexSignature, "[scope]/streams/v1/index.json.gpg", "/v/a/streams/v1/index.json.gpg", READ, false, Text),
+    row(E::ProductsSignature, "[scope]/streams/v1/images.json.gpg", "/streams/v1/images.json.gpg", READ, false, Text),
+    row(E::SigningKey,    "/signing-key.asc", "/signing-key.asc", READ, false, Text),
+    row(E::SigningKeyring, "/signing-key.gpg", "/signing-key.gpg", READ, false, Text),
     row(E::File,          "[scope]/images/{digest}.{extension}",
         "/images/0000000000000000000000000000000000000000000000000000000000000000.squashfs", READ, true, Text),
     row(E::SignedFile,    "/f/{grant}/{digest}.{extension}",
@@ -259,6 +271,8 @@ pub enum Route {
     Index(Scope),
     /// `streams/v1/images.json`
     Products(Scope),
+    /// One of the two with a signature in it, or the signature alone: `index.sjson`, `images.json.gpg`, …
+    Signed(Endpoint, Scope),
     /// A file by its digest. The prefixes before it are there because clients put the base address of the stream before the
     /// paths that its documents name; only a token among them matters.
     File {
@@ -336,6 +350,8 @@ impl Route {
             [] => Ok(Self::Bare(E::ApiRoot)),
             ["healthz"] => Ok(Self::Bare(E::Health)),
             ["readyz"] => Ok(Self::Bare(E::Ready)),
+            ["signing-key.asc"] => Ok(Self::Bare(E::SigningKey)),
+            ["signing-key.gpg"] => Ok(Self::Bare(E::SigningKeyring)),
             ["1.0", rest @ ..] => api(rest),
             ["f", grant, name] => match file(name) {
                 Some((digest, format)) => Ok(Self::SignedFile { grant: (*grant).to_owned(), digest, format }),
@@ -348,7 +364,9 @@ impl Route {
     /// The token that stands in it.
     pub fn token(&self) -> Option<&Secret> {
         match self {
-            Self::Index(scope) | Self::Products(scope) | Self::File { scope, .. } => scope.token.as_ref(),
+            Self::Index(scope) | Self::Products(scope) | Self::Signed(_, scope) | Self::File { scope, .. } => {
+                scope.token.as_ref()
+            }
             _ => None,
         }
     }
@@ -356,7 +374,7 @@ impl Route {
     /// What stands behind it.
     pub fn endpoint(&self) -> Endpoint {
         match self {
-            Self::Bare(endpoint) | Self::Image(endpoint, _) => *endpoint,
+            Self::Bare(endpoint) | Self::Image(endpoint, _) | Self::Signed(endpoint, _) => *endpoint,
             Self::Index(_) => E::Index,
             Self::Products(_) => E::Products,
             Self::File { .. } => E::File,
@@ -422,6 +440,10 @@ fn stream(mut rest: &[&str]) -> Result<Route, RouteError> {
     match rest {
         ["streams", "v1", "index.json"] => Ok(Route::Index(scope)),
         ["streams", "v1", "images.json"] => Ok(Route::Products(scope)),
+        ["streams", "v1", "index.sjson"] => Ok(Route::Signed(E::SignedIndex, scope)),
+        ["streams", "v1", "images.sjson"] => Ok(Route::Signed(E::SignedProducts, scope)),
+        ["streams", "v1", "index.json.gpg"] => Ok(Route::Signed(E::IndexSignature, scope)),
+        ["streams", "v1", "images.json.gpg"] => Ok(Route::Signed(E::ProductsSignature, scope)),
         ["images", name] => match file(name) {
             Some((digest, format)) => Ok(Route::File { scope, digest, format }),
             None => Err(RouteError::Nothing),
@@ -439,7 +461,8 @@ fn file(name: &str) -> Option<(Digest, FileFormat)> {
 pub fn dialect_of(path: &str) -> Dialect {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "streams" | "images" | "p" | "only" | "t" | "v" | "f" | "healthz" | "readyz" => Text,
+        "streams" | "images" | "p" | "only" | "t" | "v" | "f" | "healthz" | "readyz" | "signing-key.asc"
+        | "signing-key.gpg" => Text,
         _ => Api,
     }
 }

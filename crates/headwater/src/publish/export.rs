@@ -1,9 +1,14 @@
 //! Writes a plain tree that any web server can serve: the two documents and the files that they name.
 //!
 //! ```text
-//! streams/v1/index.json   streams/v1/images.json
+//! streams/v1/index.json       streams/v1/images.json
+//! streams/v1/index.json.gpg   streams/v1/images.json.gpg
+//! streams/v1/index.sjson      streams/v1/images.sjson
+//! signing-key.asc             signing-key.gpg
 //! images/<digest>.<extension>
 //! ```
+//!
+//! The second to fourth line are there when the catalog has a key that signs streams.
 //!
 //! The documents are the same bytes as a live server's for the same client family, project and view. Files come first, then the
 //! products, then the index, each by a temporary name, a sync and a rename: who reads the tree meanwhile never sees a
@@ -26,11 +31,13 @@ use headwater_formats::timestamp::Timestamp;
 use headwater_formats::view::View;
 use rustix::fs::FlockOperation;
 
+use super::signatures::Signatures;
 use super::{Publisher, blocking, hash};
 use crate::auth::Viewer;
 use crate::blobs::{BlobError, Blobs};
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, KeptKey};
 use crate::documents::{self, Documents, Stream};
+use crate::openpgp::{KeyError, SignError};
 
 /// What the export remembers between two runs; also the sign that a tree is ours.
 const STATE: &str = ".headwater-export.json";
@@ -69,6 +76,8 @@ pub struct Exported {
     pub removed: u64,
     /// Files that no document names any more, and that stay until their grace is over.
     pub leaving: u64,
+    /// Whether the documents are signed.
+    pub signed: bool,
 }
 
 /// Why a tree was not written, or not to its end. The documents in it are the old ones, or the new ones with all files.
@@ -91,6 +100,12 @@ pub enum ExportError {
     /// A file that an image needs.
     #[error("the file {0} is missing or damaged in the store; `headwater verify` tells more")]
     Damaged(String),
+    /// The key in the catalog is damaged.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The documents could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The store of bytes failed.
     #[error(transparent)]
     Blobs(#[from] BlobError),
@@ -112,8 +127,9 @@ impl Publisher {
         })
         .await?;
         let documents = drafts.placed(&FilesAt::IMAGES);
+        let keys = self.catalog.stream_keys().await?;
         let blobs = self.blobs.clone();
-        blocking(move || write_tree(&blobs, &request, &documents, &files, now)).await
+        blocking(move || write_tree(&blobs, &request, &documents, &keys, &files, now)).await
     }
 }
 
@@ -139,16 +155,21 @@ impl PartialOrd for Named {
     }
 }
 
-/// What [`STATE`] holds: since when files are named by no document, in seconds since 1970.
+/// What [`STATE`] holds.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct State {
+    /// Since when files are named by no document, in seconds since 1970.
     leaving: BTreeMap<String, i64>,
+    /// Whether signatures in the tree are ours. Those that somebody else puts there stay.
+    #[serde(default)]
+    signed: bool,
 }
 
 fn write_tree(
     blobs: &Blobs,
     request: &ExportRequest,
     documents: &Documents,
+    keys: &[KeptKey],
     files: &BTreeSet<Named>,
     now: Timestamp,
 ) -> Result<Exported, ExportError> {
@@ -161,7 +182,9 @@ fn write_tree(
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(ExportError::Busy(top.clone())),
         Err(errno) => return Err(failed(top)(errno.into())),
     }
-    let before = read_state(top)?;
+    let mut before = read_state(top)?;
+    let signatures = Signatures::of(documents, keys, before.signed)?;
+    before.signed |= signatures.are_there();
     for folder in [&images, &top.join("streams"), &top.join("streams/v1")] {
         fs::create_dir_all(folder).map_err(failed(folder))?;
         remove_temporaries(folder).map_err(failed(folder))?;
@@ -176,15 +199,19 @@ fn write_tree(
         exported.added += u64::from(write_file(blobs, file, &images, request.rehash)?);
     }
     sync(&images)?;
+    signatures.write_keys(top)?;
     write(&top.join(PRODUCTS_PATH), &documents.products)?;
+    signatures.write_products(top)?;
     write(&top.join(INDEX_PATH), &documents.index)?;
+    signatures.write_index(top)?;
+    exported.signed = signatures.are_there();
 
     let after = remove_leftovers(&images, files, &before, request.grace_seconds, now, &mut exported)?;
     write(&top.join(STATE), &state_bytes(&after))?;
     Ok(exported)
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> ExportError + use<> {
+pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> ExportError + use<> {
     let path = path.to_owned();
     move |source| ExportError::Write { path: path.clone(), source }
 }
@@ -223,7 +250,7 @@ fn temporary_beside(path: &Path) -> PathBuf {
 }
 
 /// Replaces a small file as a whole, unless it has these bytes already.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
@@ -289,7 +316,7 @@ fn remove_leftovers(
     now: Timestamp,
     exported: &mut Exported,
 ) -> Result<State, ExportError> {
-    let mut after = State::default();
+    let mut after = State { signed: exported.signed, ..State::default() };
     for entry in fs::read_dir(images).map_err(failed(images))? {
         let entry = entry.map_err(failed(images))?;
         let Ok(name) = entry.file_name().into_string() else { continue };

@@ -29,6 +29,7 @@ mod error;
 mod export;
 mod hash;
 mod ingest;
+mod signatures;
 mod sweep;
 #[cfg(test)]
 mod tests;

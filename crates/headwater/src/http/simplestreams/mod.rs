@@ -1,7 +1,7 @@
 //! The simplestreams front-end: `index.json` and `images.json`, one pair for each stream and family of clients.
 //!
 //! A document is rendered once per revision of the catalog, compressed once, and kept; asking again costs one look-up of the
-//! revision. This file translates; `look.rs` says what a caller sees at an address, `cache.rs` prepares. None of them knows what a
+//! revision. This file translates; `look.rs` says what a caller sees at an address, `cache.rs` prepares, `signed.rs` signs. None of them knows what a
 //! document looks like: that is `documents`.
 //!
 //! Where a token stands in the address, LXD and Incus are led out of it: their first attempt for every file is in plain, and
@@ -10,6 +10,7 @@
 
 mod cache;
 mod look;
+pub(super) mod signed;
 
 use headwater_formats::simplestreams::Family;
 use headwater_formats::simplestreams::render::FilesAt;
@@ -17,6 +18,7 @@ use http::request::Parts;
 use http::{Response, header};
 
 pub use cache::{Documents, Kind};
+pub use signed::Signatures;
 
 use self::look::NoStream;
 use super::body::Body;
@@ -41,13 +43,27 @@ pub async fn answer(
     scope: Scope,
     kind: Kind,
 ) -> Response<Body> {
-    match prepare(state, request, connection, caller, &scope, kind).await {
-        Ok(document) => respond::document(request, &document),
-        Err(NoStream::Hidden(error)) => respond::text(error.status(), error),
-        Err(error) => failed(Dialect::Text, "a document could not be made", &error),
+    let gzip = respond::accepts_gzip(&request.headers);
+    match prepare(state, request, connection, caller, &scope, kind, gzip).await {
+        Ok(mut document) => {
+            if caller.access.is_trusted() || matches!(scope.place, Place::View(_)) {
+                // Grants and views change without a new revision: its time does not tell whether the document is the same.
+                document.validators.modified = None;
+            }
+            respond::document(request, &document)
+        }
+        Err(none) => refused(none),
     }
 }
 
+fn refused(none: NoStream) -> Response<Body> {
+    match none {
+        NoStream::Hidden(error) => respond::text(error.status(), error),
+        error => failed(Dialect::Text, "a document could not be made", &error),
+    }
+}
+
+/// The document with the validators that it has for those who may see it for ever.
 async fn prepare(
     state: &State,
     request: &Parts,
@@ -55,23 +71,19 @@ async fn prepare(
     caller: &Caller,
     scope: &Scope,
     kind: Kind,
+    gzip: bool,
 ) -> Result<Document, NoStream> {
     let catalog = &state.app.catalog;
     let stream = look::stream(catalog, caller, scope, family(request)).await?;
     let files = files_at(state, connection, caller, scope, stream.family).await?;
-    let gzip = respond::accepts_gzip(&request.headers);
-    let mut prepared =
-        state.documents.get(catalog, stream, files, kind, gzip).await.map_err(|error| match &*error {
-            CatalogError::NoProject(_) => NoStream::Hidden(look::missing(&scope.place)),
-            _ => NoStream::Shared(error),
-        })?;
+    let prepared = state.documents.get(catalog, stream, files, kind, gzip).await.map_err(|error| match &*error {
+        CatalogError::NoProject(_) => NoStream::Hidden(look::missing(&scope.place)),
+        _ => NoStream::Shared(error),
+    })?;
     let known = caller.access.is_trusted();
-    if known || matches!(scope.place, Place::View(_)) {
-        // Grants and views change without a new revision: its time does not tell whether the document is the same.
-        prepared.validators.modified = None;
-    }
     Ok(Document {
         bytes: prepared.bytes,
+        around: Default::default(),
         gzip,
         content_type: "application/json",
         validators: prepared.validators,

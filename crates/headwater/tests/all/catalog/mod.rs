@@ -14,6 +14,7 @@ mod opening;
 mod operations;
 mod reading;
 mod removing;
+mod stream_keys;
 mod succeeding;
 
 use headwater::catalog::{Catalog, Committed, Location, StoredImage};

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::kit::{House, Sample, squashfs};
+use crate::kit::gpg::{Gpgv, signed_text};
 
 fn house() -> House {
     let house = House::new();
@@ -61,4 +62,47 @@ fn filters_and_eyes_choose_what_is_in_it() {
     assert_eq!(ran.code, Some(2));
     assert!(ran.err.starts_with("Error: --only colour=red: "), "{}", ran.err);
     assert!(!house.folder.path().join("x").exists());
+}
+
+#[test]
+fn with_a_key_the_tree_is_signed_and_without_it_not_any_more() {
+    let house = house();
+    let tree = |name: &str| house.folder.path().join("tree").join(name);
+    let signed = [
+        "streams/v1/index.sjson",
+        "streams/v1/images.sjson",
+        "streams/v1/index.json.gpg",
+        "streams/v1/images.json.gpg",
+        "signing-key.asc",
+        "signing-key.gpg",
+    ];
+    let export = || house.run(&["export", "--to", "tree", "--format", "json"]).json()["signed"].clone();
+    assert_eq!(export(), false);
+    assert!(signed.iter().all(|name| !tree(name).exists()));
+    // Somebody who signs trees by themselves keeps what they made.
+    house.file("tree/streams/v1/index.sjson", b"theirs");
+    assert_eq!(export(), false);
+    assert_eq!(house.read("tree/streams/v1/index.sjson"), b"theirs");
+
+    let key = house.run(&["key", "create", "--name", "Images"]).ok().out;
+    assert_eq!(export(), true);
+    let gpgv = Gpgv::new(&house.read("tree/signing-key.gpg"));
+    assert_eq!(house.run(&["key", "export"]).ok().out.as_bytes(), house.read("tree/signing-key.asc"));
+    for document in ["index", "images"] {
+        let path = format!("tree/streams/v1/{document}");
+        let (plain, clear) = (house.read(&format!("{path}.json")), house.read(&format!("{path}.sjson")));
+        let said = gpgv.clear(&clear).unwrap();
+        assert!(said.contains("Good signature from \"Images\""), "{said}");
+        gpgv.detached(&house.read(&format!("{path}.json.gpg")), &plain).unwrap();
+        let text = signed_text(&clear).replace("streams/v1/images.sjson", "streams/v1/images.json");
+        assert_eq!(text.as_bytes(), plain);
+    }
+    let before = house.read("tree/streams/v1/images.sjson");
+    assert_eq!(export(), true);
+    assert_eq!(house.read("tree/streams/v1/images.sjson"), before);
+
+    house.run(&["key", "delete", key.trim(), "--force"]).ok();
+    assert_eq!(export(), false);
+    let left: Vec<_> = signed.iter().filter(|name| tree(name).exists()).collect();
+    assert!(left.is_empty(), "bad signatures are left: {left:?}");
 }

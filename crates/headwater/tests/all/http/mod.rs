@@ -24,6 +24,7 @@ mod private_streams;
 mod program;
 mod projects;
 mod remembered;
+mod signed;
 mod slow;
 mod sockets;
 mod uploads;

@@ -100,6 +100,22 @@ fn lines() -> Vec<Line> {
         Line(E::Index, HEAD, "/p/team/streams/v1/index.json", "",                  "p p + + + + p p p + p u u u +"),
         Line(E::Products, GET, "/p/team/streams/v1/images.json", "",               "p p + + + + p p p + p u u u +"),
         Line(E::Products, HEAD, "/p/team/streams/v1/images.json", "",              "p p + + + + p p p + p u u u +"),
+        Line(E::SignedIndex, GET, "/p/team/streams/v1/index.sjson", "",            "p p + + + + p p p + p u u u +"),
+        Line(E::SignedIndex, HEAD, "/p/team/streams/v1/index.sjson", "",           "p p + + + + p p p + p u u u +"),
+        Line(E::SignedIndex, GET, "/v/stable/streams/v1/index.sjson", "",          "q q + + + + q q q + q u u u +"),
+        Line(E::SignedProducts, GET, "/p/team/streams/v1/images.sjson", "",        "p p + + + + p p p + p u u u +"),
+        Line(E::SignedProducts, HEAD, "/p/team/streams/v1/images.sjson", "",       "p p + + + + p p p + p u u u +"),
+        Line(E::SignedProducts, GET, "/v/stable/streams/v1/images.sjson", "",      "q q + + + + q q q + q u u u +"),
+        Line(E::IndexSignature, GET, "/p/team/streams/v1/index.json.gpg", "",      "p p + + + + p p p + p u u u +"),
+        Line(E::IndexSignature, HEAD, "/p/team/streams/v1/index.json.gpg", "",     "p p + + + + p p p + p u u u +"),
+        Line(E::IndexSignature, GET, "/v/stable/streams/v1/index.json.gpg", "",    "q q + + + + q q q + q u u u +"),
+        Line(E::ProductsSignature, GET, "/p/team/streams/v1/images.json.gpg", "",  "p p + + + + p p p + p u u u +"),
+        Line(E::ProductsSignature, HEAD, "/p/team/streams/v1/images.json.gpg", "", "p p + + + + p p p + p u u u +"),
+        Line(E::ProductsSignature, GET, "/v/stable/streams/v1/images.json.gpg", "","q q + + + + q q q + q u u u +"),
+        Line(E::SigningKey, GET, "/signing-key.asc", "",                           "+ + + + + + + + + + + u u u +"),
+        Line(E::SigningKey, HEAD, "/signing-key.asc", "",                          "+ + + + + + + + + + + u u u +"),
+        Line(E::SigningKeyring, GET, "/signing-key.gpg", "",                       "+ + + + + + + + + + + u u u +"),
+        Line(E::SigningKeyring, HEAD, "/signing-key.gpg", "",                      "+ + + + + + + + + + + u u u +"),
         Line(E::File, GET, "/images/{theirs}.tar", "",                             "f f + + + + f f f + f u u u +"),
         Line(E::File, HEAD, "/images/{theirs}.tar", "",                            "f f + + + + f f f + f u u u +"),
         Line(E::Index, GET, "/v/stable/streams/v1/index.json", "",                 "q q + + + + q q q + q u u u +"),
@@ -243,6 +259,8 @@ impl House {
         for name in ["team", "other", "spare"] {
             server.make_project(name).await;
         }
+        let key = headwater::openpgp::StreamKey::create("Images", now()).unwrap();
+        server.app.catalog.add_stream_key(&key, false, now()).await.unwrap();
         let (own, owner) = server.token("own", May::manage("team", Role::Publisher, Manages::Own)).await;
         let mut tokens = vec![(Kind::Own, own)];
         for (kind, may) in [
