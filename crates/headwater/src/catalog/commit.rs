@@ -8,7 +8,7 @@ use super::images::{find, look};
 use super::place::place;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
-use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, names};
+use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, changes, names};
 use crate::auth::{Actor, IdentityId};
 
 /// An image whose bytes are durable, ready to be listed.
@@ -76,6 +76,8 @@ impl Catalog {
             if moved && new.new_aliases {
                 return Err(CatalogError::AliasExists(name.clone()));
             }
+            // Where it leads away from; where it leads to is noted with the names below.
+            changes::alias(&mut tx, sight.project, name.as_str()).await?;
             tx.execute(
                 "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (project_id, name) DO UPDATE \

@@ -17,6 +17,7 @@
 mod address_keys;
 mod aliases;
 mod audit;
+mod changes;
 mod commit;
 mod engine;
 mod error;
@@ -49,6 +50,7 @@ use engine::{Engine, Tx, values};
 
 pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
+pub use changes::{Changed, Changes};
 pub use commit::{Committed, NewImage};
 pub use error::CatalogError;
 pub use files::{BlobUse, Retired};
@@ -113,13 +115,23 @@ impl Catalog {
 
     /// The current revision. Cheap: asked for once per request.
     pub async fn revision(&self) -> Result<Revision, CatalogError> {
-        let rows = self.engine.fetch("SELECT number, changed_at FROM revision WHERE id = 1", values![]).await?;
-        let row = rows.first().ok_or_else(|| CatalogError::Corrupt("the revision is missing".into()))?;
-        Ok(Revision { number: row.int(0)?, changed_at: rows::time(row.int(1)?)? })
+        read_revision(self.engine.fetch(REVISION, values![]).await?.first())
     }
 }
 
-/// Notes a change that readers could see. Its time never goes back, even when the clock does.
+const REVISION: &str = "SELECT number, changed_at FROM revision WHERE id = 1";
+
+/// The revision that a transaction sees.
+async fn revision(tx: &mut Tx) -> Result<Revision, CatalogError> {
+    read_revision(tx.row(REVISION, values![]).await?.as_ref())
+}
+
+fn read_revision(row: Option<&engine::Row>) -> Result<Revision, CatalogError> {
+    let row = row.ok_or_else(|| CatalogError::Corrupt("the revision is missing".into()))?;
+    Ok(Revision { number: row.int(0)?, changed_at: rows::time(row.int(1)?)? })
+}
+
+/// Notes a change that readers could see; after the products that it changes ([`changes`]). Its time never goes back, even when the clock does.
 async fn bump_revision(tx: &mut Tx, now: Timestamp) -> Result<(), CatalogError> {
     tx.execute(
         "UPDATE revision SET number = number + 1, changed_at = CASE WHEN changed_at > $1 THEN changed_at ELSE $1 END \

@@ -37,6 +37,11 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../../migrations/sqlite/0002_identities.sql"),
         postgres: include_str!("../../../../migrations/postgres/0002_identities.sql"),
     },
+    Migration {
+        number: 3,
+        sqlite: include_str!("../../../../migrations/sqlite/0003_product_changes.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0003_product_changes.sql"),
+    },
 ];
 
 /// The last schema that this program knows.
