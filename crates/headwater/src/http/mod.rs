@@ -43,6 +43,7 @@ pub mod path;
 pub mod plain;
 mod policy;
 pub mod query;
+pub mod read_body;
 pub mod respond;
 pub mod route;
 pub mod seen;
@@ -134,8 +135,12 @@ pub struct State {
 impl State {
     /// The state over an open installation. `now` is asked for the time when an image is downloaded.
     pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
+        let pool: Arc<Pool> = Arc::default();
+        let blobs = app.blobs.clone();
+        // A data folder that can only be read is good enough for a server that only reads.
+        let scratch = move || blobs.scratch().or_else(|_| tempfile::tempfile());
         Self {
-            documents: Documents::new(settings.document_cache),
+            documents: Documents::new(settings.document_cache, Arc::new(scratch), Arc::clone(&pool)),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
             fetcher: Fetcher::new(
@@ -144,7 +149,7 @@ impl State {
             ),
             app,
             settings,
-            pool: Arc::default(),
+            pool,
             used: Used::default(),
             downloads: Downloads::default(),
             description: Description::default(),

@@ -1,8 +1,8 @@
 //! The simplestreams front-end: `index.json` and `images.json`, one pair for each stream and family of clients.
 //!
-//! A document is rendered once per revision of the catalog, compressed once, and kept; asking again costs one look-up of the
-//! revision. This file translates; `look.rs` says what a caller sees at an address, `cache.rs` prepares. None of them knows what a
-//! document looks like: that is `documents`.
+//! What a document shows is kept in parts and brought up to the catalog's revision when it is asked for; asking again costs one
+//! look-up of the revision. This file translates; `look.rs` says what a caller sees at an address, `cache.rs` makes answers of what
+//! `documents` keeps. None of them knows what a document looks like.
 //!
 //! Where a token stands in the address, LXD and Incus are led out of it: their first attempt for every file is in plain, and
 //! would show the token. The files of their documents are at signed addresses. Other clients ask over https at once, and
@@ -16,7 +16,8 @@ use headwater_formats::simplestreams::render::FilesAt;
 use http::request::Parts;
 use http::{Response, header};
 
-pub use cache::{Documents, Kind};
+pub use crate::documents::Kind;
+pub use cache::Documents;
 
 use self::look::NoStream;
 use super::body::Body;
@@ -42,7 +43,7 @@ pub async fn answer(
     kind: Kind,
 ) -> Response<Body> {
     match prepare(state, request, connection, caller, &scope, kind).await {
-        Ok(document) => respond::document(request, &document),
+        Ok(document) => respond::document(request, document),
         Err(NoStream::Hidden(error)) => respond::text(error.status(), error),
         Err(error) => failed(Dialect::Text, "a document could not be made", &error),
     }
@@ -71,7 +72,7 @@ async fn prepare(
         prepared.validators.modified = None;
     }
     Ok(Document {
-        bytes: prepared.bytes,
+        body: prepared.body,
         gzip,
         content_type: "application/json",
         validators: prepared.validators,
