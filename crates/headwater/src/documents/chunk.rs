@@ -173,3 +173,76 @@ fn merged(old: &[Arc<Fragment>], edits: Vec<(String, Option<Arc<Fragment>>)>) ->
     out.extend_from_slice(rest);
     changed.then_some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::spool::tests::{rendered, spool};
+
+    /// What a listing is, without how it came about.
+    fn seen(chunks: &[Arc<Chunk>]) -> Vec<(Vec<String>, Hash, [u64; 3])> {
+        let keys = |chunk: &Chunk| chunk.fragments.iter().map(|one| one.key.to_string()).collect();
+        chunks.iter().map(|chunk| (keys(chunk), chunk.digest, [chunk.plain, chunk.gzip, chunk.names])).collect()
+    }
+
+    #[test]
+    fn however_a_listing_came_about_its_chunks_are_the_same() {
+        let spool = spool();
+        let mut state = 7u32;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below
+        };
+        let mut all: BTreeMap<String, Arc<Fragment>> = BTreeMap::new();
+        let mut chunks: Vec<Arc<Chunk>> = Vec::new();
+        let mut split = 0;
+        for round in 0..120 {
+            // Grows at first, shrinks to nothing at the end.
+            let gone = if round < 60 { 4 } else { 1 };
+            let mut edits = Edits::new();
+            for _ in 0..1 + random(40) {
+                let key = format!("os:{:03}", random(900));
+                edits.insert(key, None);
+            }
+            let keys: Vec<String> = edits.keys().cloned().collect();
+            for key in keys {
+                if random(gone) > 0 {
+                    let fragment = spool.put(vec![rendered(&key, &random(3).to_string())]).unwrap().remove(0);
+                    edits.insert(key, Some(fragment));
+                }
+            }
+            if round == 119 {
+                edits = all.keys().map(|key| (key.clone(), None)).collect();
+            }
+            for (key, edit) in &edits {
+                match edit {
+                    Some(fragment) => all.insert(key.clone(), Arc::clone(fragment)),
+                    None => all.remove(key),
+                };
+            }
+            chunks = edited(&chunks, edits);
+            let fresh = edited(&[], all.iter().map(|(key, one)| (key.clone(), Some(Arc::clone(one)))).collect());
+            assert_eq!(seen(&chunks), seen(&fresh), "round {round}");
+            split = split.max(chunks.len());
+            // The same again changes nothing, and copies nothing.
+            let again = all.iter().map(|(key, one)| (key.clone(), Some(Arc::clone(one)))).collect();
+            let again = edited(&chunks, again);
+            assert!(again.iter().zip(&chunks).all(|(one, other)| Arc::ptr_eq(one, other)), "round {round}");
+        }
+        assert!(split > 3, "{split} chunks");
+        assert_eq!(chunks.len(), 0);
+    }
+
+    #[test]
+    fn one_change_touches_one_chunk() {
+        let spool = spool();
+        let many = (0..3000).map(|n| rendered(&format!("os:{n:04}"), "old")).collect();
+        let fragments = spool.put(many).unwrap();
+        let chunks = edited(&[], fragments.into_iter().map(|one| (one.key.to_string(), Some(one))).collect());
+        assert!(chunks.len() > 10 && chunks.iter().all(|chunk| chunk.is_within(&spool)), "{} chunks", chunks.len());
+        let new = spool.put(vec![rendered("os:1500", "new")]).unwrap().remove(0);
+        let after = edited(&chunks, [("os:1500".to_owned(), Some(new))].into());
+        let touched = after.iter().zip(&chunks).filter(|(one, other)| !Arc::ptr_eq(one, other)).count();
+        assert_eq!((touched, after.len()), (1, chunks.len()));
+    }
+}

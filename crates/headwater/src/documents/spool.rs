@@ -158,12 +158,6 @@ impl Spool {
         state.end > WORTH_WRITING_ANEW && state.live < state.end / 2
     }
 
-    /// Bytes of disk that it takes.
-    pub(super) fn size(&self) -> u64 {
-        let state = self.state();
-        state.end + state.places_end
-    }
-
     fn known(&self, digest: &Hash) -> Option<Arc<Fragment>> {
         self.state().known.get(digest).and_then(Weak::upgrade)
     }
@@ -255,5 +249,120 @@ impl Spool {
         }
         drop(state);
         written.map(|()| stored)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn spool() -> Arc<Spool> {
+        let scratch: Scratch = Arc::new(tempfile::tempfile);
+        Spool::new(&scratch).unwrap()
+    }
+
+    /// A product that says this, with a file in it.
+    pub(crate) fn rendered(key: &str, says: &str) -> Rendered {
+        let mut draft = Draft::plain(format!("{}:{{", serde_json::Value::from(key)).into_bytes());
+        draft.push(format!("\"says\":\"{says}\"}}").as_bytes());
+        Rendered::new(key.to_owned(), &draft).unwrap()
+    }
+
+    #[test]
+    fn the_same_is_stored_once_and_goes_with_who_has_it() {
+        let spool = spool();
+        let state = || {
+            let state = spool.state();
+            (state.live, state.end, state.known.len())
+        };
+        let text = |fragment: &Fragment| String::from_utf8(fragment.text(&mut Unpacker::new()).unwrap()).unwrap();
+        let first = spool.put(vec![rendered("a", "1"), rendered("b", "2")]).unwrap();
+        let again = spool.put(vec![rendered("b", "2"), rendered("a", "3")]).unwrap();
+        assert!(Arc::ptr_eq(&first[1], &again[0]));
+        assert_eq!(text(&first[0]), r#","a":{"says":"1"}"#);
+        assert_eq!(text(&again[1]), r#","a":{"says":"3"}"#);
+        let size = |fragments: &[&Arc<Fragment>]| fragments.iter().map(|one| one.gzip).sum::<u64>();
+        let three = size(&[&first[0], &first[1], &again[1]]);
+        assert_eq!(state(), (three, three, 3));
+        drop(first);
+        assert_eq!(state(), (size(&[&again[0], &again[1]]), three, 2));
+        drop(again);
+        assert_eq!(state(), (0, three, 0));
+    }
+
+    #[test]
+    fn a_worn_spool_is_told_and_what_lies_in_it_can_move() {
+        let old = spool();
+        // Random enough to stay large.
+        let noise = |seed: u32| -> String {
+            (0..40_000u32)
+                .map(|n| char::from(b'a' + (n.wrapping_mul(seed).wrapping_mul(0x9e37_79b1) >> 27) as u8 % 26))
+                .collect()
+        };
+        let kept = old.put(vec![rendered("kept", &noise(1))]).unwrap();
+        let mut seed = 2;
+        while !old.is_worn() {
+            assert!(old.state().end < 4 << 20);
+            drop(old.put(vec![rendered("gone", &noise(seed))]).unwrap());
+            seed += 1;
+        }
+        let new = spool();
+        let moved = new.adopt(&kept).unwrap();
+        let mut unpacker = Unpacker::new();
+        assert_eq!(moved[0].text(&mut unpacker).unwrap(), kept[0].text(&mut unpacker).unwrap());
+        assert_eq!((moved[0].digest, moved[0].begins_chunk), (kept[0].digest, kept[0].begins_chunk));
+        assert!(Arc::ptr_eq(&new.adopt(&kept).unwrap()[0], &moved[0]));
+    }
+
+    #[test]
+    fn files_are_put_at_another_place() {
+        use headwater_formats::arch::Architecture;
+        use headwater_formats::digest::{Digest, Fingerprint};
+        use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
+        use headwater_formats::product::{Line, Product, Version, version_name};
+        use headwater_formats::simplestreams::{Family, render};
+        use headwater_formats::timestamp::Timestamp;
+
+        let file = |byte, format| ImageFile { digest: Digest::from_bytes([byte; 32]), size: 1, format };
+        let properties = [("os", "Debian"), ("release", "12")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let image = Image {
+            fingerprint: Fingerprint::from_bytes([9; 32]),
+            image_type: ImageType::Container,
+            architecture: Architecture::X86_64,
+            files: ImageFiles::Split {
+                metadata: file(1, FileFormat::Tar(Compression::Xz)),
+                root: file(2, FileFormat::Squashfs),
+            },
+            filename: String::new(),
+            created_at: Timestamp::EPOCH,
+            uploaded_at: Timestamp::EPOCH,
+            public: true,
+            expires_at: None,
+            last_used_at: None,
+            auto_update: false,
+            properties: properties.into(),
+            profiles: Vec::new(),
+            update_source: None,
+        };
+        let line = Line::of_image(&image).unwrap();
+        // What upstream said looks like a file, and is none.
+        let trap = serde_json::json!({"path": "images/trap"});
+        let product = Product {
+            key: line.key(),
+            line,
+            release_title: None,
+            release_codename: None,
+            version: None,
+            aliases: vec!["images/".into()],
+            extra: [("more".to_owned(), trap)].into(),
+            versions: vec![Version { name: version_name(&image), extra: Default::default(), images: vec![image] }],
+        };
+        let draft = render::product_fragment(&product, Family::Any, &mut Default::default()).unwrap();
+        let stored = spool().put(vec![Rendered::new(product.key, &draft).unwrap()]).unwrap();
+        assert!(stored[0].names >= 2);
+        for files in [FilesAt::IMAGES, FilesAt::above(3, "g-r_a").unwrap()] {
+            let placed = stored[0].placed(&mut Unpacker::new(), &files).unwrap();
+            assert_eq!(placed, [&b","[..], &draft.placed(&files)].concat());
+        }
     }
 }

@@ -78,7 +78,7 @@ fn viewers() -> [Viewer; 2] {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Commit { project: usize, number: u32, release: usize, public: bool, minute: i64, name: Option<usize> },
     Edit { project: usize, number: u32, release: usize, public: bool },
     Delete { project: usize, number: u32 },
@@ -92,7 +92,7 @@ enum Step {
     RemakeProject,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let (at, number, name, release) = (0..PROJECTS.len(), 1..9u32, 0..NAMES.len(), 0..RELEASES.len());
     let who = (at.clone(), number.clone());
     prop_oneof![
@@ -114,7 +114,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Does it, if it can be done: what cannot changes nothing, which is compared too.
-async fn apply(catalog: &Catalog, step: &Step) -> Result<(), CatalogError> {
+pub(crate) async fn apply(catalog: &Catalog, step: &Step) -> Result<(), CatalogError> {
     let now = minute(100);
     let at = |index: usize| project(PROJECTS[index]);
     let fingerprint = |number: u32| image(number).fingerprint;

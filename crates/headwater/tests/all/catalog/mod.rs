@@ -3,7 +3,7 @@
 mod address_keys;
 mod aliases;
 mod audit;
-mod changes;
+pub(crate) mod changes;
 mod committing;
 mod concurrency;
 mod files;
