@@ -67,6 +67,17 @@ pub(super) async fn alias(tx: &mut Tx, project: i64, name: &str) -> Result<(), C
     Ok(())
 }
 
+/// Notes the products that name a file, of whatever project, if its format becomes another one.
+pub(super) async fn format(tx: &mut Tx, digest: &str, format: &str) -> Result<(), CatalogError> {
+    let sql = format!(
+        "{NOTE} blobs b JOIN image_files f ON f.digest = b.digest JOIN images i ON i.id = f.image_id \
+         JOIN products p ON p.id = i.product_id JOIN revision r ON r.id = 1 \
+         WHERE b.digest = $1 AND b.format <> $2 {AGAIN}"
+    );
+    tx.execute(sql, values![digest, format]).await?;
+    Ok(())
+}
+
 /// Notes that a project has its name from the coming revision on: what was listed under that name before was another's.
 pub(super) async fn named(tx: &mut Tx, project: &ProjectName) -> Result<(), CatalogError> {
     let sql = "UPDATE projects SET named_at = (SELECT r.number + 1 FROM revision r WHERE r.id = 1) WHERE name = $1";

@@ -60,6 +60,7 @@ impl Catalog {
         }
         ensure().map_err(CatalogError::Bytes)?;
         for (_, file) in new.image.files.iter() {
+            changes::format(&mut tx, &file.digest.to_string(), file.format.extension()).await?;
             tx.execute(
                 "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) \
                  ON CONFLICT (digest) DO UPDATE SET format = excluded.format, retired_at = NULL",

@@ -14,6 +14,15 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Checksum and length.
 const TRAILER: usize = 8;
 
+/// This text as a gzip member, the same on every server: to be sent before or after the bytes of
+/// [`Snapshot::reader`](super::Snapshot::reader) in [`Form::Gzip`](super::Form::Gzip).
+///
+/// # Errors
+/// None is known: it is written into memory.
+pub fn gzip_member(text: &[u8]) -> io::Result<Vec<u8>> {
+    Packer::new().member(text)
+}
+
 /// Makes members, and is made once for many.
 pub(super) struct Packer(Compress);
 

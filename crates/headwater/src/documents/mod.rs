@@ -51,6 +51,7 @@ use crate::auth::Viewer;
 use crate::catalog::{Catalog, CatalogError, Revision};
 use merge::Merged;
 
+pub use gzip::gzip_member;
 pub use listings::{IDLE, ListingError, Listings, only_project};
 pub use snapshot::{Form, Kind, Reader, SMALL, Snapshot};
 pub use spool::Scratch;

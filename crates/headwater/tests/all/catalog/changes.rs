@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater::auth::Viewer;
 use headwater::catalog::{AliasEdit, AliasTarget, Catalog, CatalogError, ImageEdit, Listed};
+use headwater_formats::image::ImageFiles;
 use headwater_formats::names::ProjectName;
 use proptest::prelude::*;
 
@@ -119,7 +120,7 @@ pub(crate) async fn apply(catalog: &Catalog, step: &Step) -> Result<(), CatalogE
     let at = |index: usize| project(PROJECTS[index]);
     let fingerprint = |number: u32| image(number).fingerprint;
     let made = |number: u32, release: usize| {
-        let arm = number % 3 == 0;
+        let arm = number.is_multiple_of(3);
         let plain = image(number).property("version", "12");
         let placed = if arm { plain.on(headwater_formats::arch::Architecture::Aarch64) } else { plain };
         match RELEASES[release] {
@@ -234,6 +235,22 @@ async fn a_change_tells_of_what_it_changes_alone(home: &Home) {
     assert_eq!(kept.compare(&catalog, "another project").await, 0);
 }
 
+async fn a_format_that_is_read_anew_is_told_of_everywhere(home: &Home) {
+    let catalog = home.open().await;
+    let now = minute(100);
+    catalog.create_project(&project("other"), "", now).await.unwrap();
+    catalog.commit_image(&new("default", image(1), &[]), now, || Ok(())).await.unwrap();
+    let mut kept = Kept::of(&[Viewer::operator()], &["default", "other"]);
+    kept.compare(&catalog, "at first").await;
+    // Another image, of the same root file, which is known better now.
+    let mut again = image(2).property("release", "trixie").root_tar();
+    if let (ImageFiles::Split { root, .. }, ImageFiles::Split { root: old, .. }) = (&mut again.files, &image(1).files) {
+        root.digest = old.digest;
+    }
+    catalog.commit_image(&new("other", again, &[]), now, || Ok(())).await.unwrap();
+    assert_eq!(kept.compare(&catalog, "another format").await, 2);
+}
+
 async fn moments_that_never_were_are_told_all(home: &Home) {
     let catalog = home.open().await;
     catalog.commit_image(&new("default", image(1), &[]), minute(100), || Ok(())).await.unwrap();
@@ -246,4 +263,8 @@ async fn moments_that_never_were_are_told_all(home: &Home) {
     }
 }
 
-on_both_engines!(a_change_tells_of_what_it_changes_alone, moments_that_never_were_are_told_all);
+on_both_engines!(
+    a_change_tells_of_what_it_changes_alone,
+    a_format_that_is_read_anew_is_told_of_everywhere,
+    moments_that_never_were_are_told_all
+);
