@@ -157,8 +157,9 @@ pub struct LimitSettings {
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Cache {
-    /// MiB of prepared simplestreams documents.
-    #[config(env = "HEADWATER_CACHE_DOCUMENTS_MIB", default = 32)]
+    /// MiB of memory for what is kept of simplestreams documents: about 300 bytes for each product and kind of client, and
+    /// documents of up to 256 KiB as a whole. Compressed parts of documents lie on the disk of the data folder.
+    #[config(env = "HEADWATER_CACHE_DOCUMENTS_MIB", default = 64)]
     pub documents_mib: u32,
     /// MiB of whole answers that are kept for guests who ask the same; one answer takes at most a quarter of it.
     #[config(env = "HEADWATER_CACHE_ANSWERS_MIB", default = 16)]

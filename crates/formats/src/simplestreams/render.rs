@@ -39,6 +39,9 @@ pub const DOCUMENT_SEPARATOR: &[u8] = b",\n";
 /// Stands after the last fragment.
 pub const DOCUMENT_TAIL: &[u8] = b"}}";
 
+/// Stands after the last key of an index.
+pub const INDEX_TAIL: &[u8] = b"]}}}";
+
 /// Names that mean something to Python's library beside those that Go clients know: it takes the strongest hash that it
 /// finds, and spells out abbreviations.
 const PYTHON: &[&str] = &["_aliases", "sha512", "item_name", "item_url", "product_name", "version_name"];
@@ -55,23 +58,34 @@ pub fn write_index<'a>(
     keys: impl IntoIterator<Item = &'a str>,
     updated: Timestamp,
 ) -> io::Result<()> {
-    let updated = serde_json::to_string(&updated.rfc2822())?;
-    write!(out, r#"{{"format":"index:1.0","updated":{updated},"index":{{"#)?;
     let mut keys = keys.into_iter().peekable();
-    if keys.peek().is_some() {
-        write!(
-            out,
-            r#""{CONTENT_ID}":{{"datatype":"{DATATYPE}","format":"products:1.0","path":"{PRODUCTS_PATH}","updated":{updated},"products":["#
-        )?;
-        for (position, key) in keys.enumerate() {
-            if position > 0 {
-                out.write_all(b",\n")?;
-            }
-            write_json(&mut out, key)?;
-        }
-        out.write_all(b"]}")?;
+    if keys.peek().is_none() {
+        let updated = updated.rfc2822();
+        return write!(out, r#"{{"format":"index:1.0","updated":"{updated}","index":{{}}}}"#);
     }
-    out.write_all(b"}}")
+    out.write_all(&index_head(updated))?;
+    for (position, key) in keys.enumerate() {
+        if position > 0 {
+            out.write_all(DOCUMENT_SEPARATOR)?;
+        }
+        out.write_all(&index_key(key))?;
+    }
+    out.write_all(INDEX_TAIL)
+}
+
+/// What stands before the first key of an index that has keys. Between keys stands [`DOCUMENT_SEPARATOR`], after them
+/// [`INDEX_TAIL`].
+pub fn index_head(updated: Timestamp) -> Vec<u8> {
+    let updated = updated.rfc2822();
+    format!(
+        r#"{{"format":"index:1.0","updated":"{updated}","index":{{"{CONTENT_ID}":{{"datatype":"{DATATYPE}","format":"products:1.0","path":"{PRODUCTS_PATH}","updated":"{updated}","products":["#
+    )
+    .into_bytes()
+}
+
+/// A product's key as the index lists it.
+pub fn index_key(key: &str) -> Vec<u8> {
+    in_memory(|out| write_json(out, key))
 }
 
 /// The index as it is clear-signed: the path of the products document is that of the [signed one](SIGNED_PRODUCTS_PATH), as the tools of
@@ -146,6 +160,16 @@ impl Draft {
         }
         out.extend_from_slice(&self.text[done..]);
         out
+    }
+
+    /// The bytes without the places.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Where in [`Draft::text`] the name of a file begins, ascending: there stands the place.
+    pub fn names(&self) -> &[usize] {
+        &self.names
     }
 
     /// How many bytes of memory it takes.

@@ -80,6 +80,11 @@ impl Blobs {
         Staged::new(&self.layout)
     }
 
+    /// A file without a name where blobs are staged, for what has no place in memory; gone when it is closed.
+    pub fn scratch(&self) -> std::io::Result<std::fs::File> {
+        tempfile::tempfile_in(self.layout.staging())
+    }
+
     /// Opens a blob; `None` when there is none with this digest.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<OpenBlob>, BlobError> {
         open::open(&self.layout, digest)

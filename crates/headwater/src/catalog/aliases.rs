@@ -14,7 +14,7 @@ use super::images::find;
 use super::names::{leads_somewhere, newest};
 use super::rows::{self, ImageRow};
 use super::sight::{Sight, project_id, sight};
-use super::{Catalog, CatalogError, bump_revision};
+use super::{Catalog, CatalogError, bump_revision, changes};
 use crate::auth::{IdentityId, Viewer};
 
 /// What an alias leads to.
@@ -200,6 +200,7 @@ impl Catalog {
         if made == 0 {
             return Err(CatalogError::AliasExists(name.clone()));
         }
+        changes::alias(&mut tx, project, name.as_str()).await?;
         let target = target.to_string();
         let detail = [("target", target.as_str())];
         record(&mut tx, &self.actor, Action::ImageAliasCreated, in_project, name.as_str(), &detail, now).await?;
@@ -254,12 +255,14 @@ impl Catalog {
         }
         if let Some(new) = &target {
             let image = find(&mut tx, id, new).await?.id;
+            changes::alias(&mut tx, id, name.as_str()).await?;
             tx.execute(
                 "UPDATE aliases SET image_id = $3, os = NULL, release = NULL, variant = NULL \
                  WHERE project_id = $1 AND name = $2",
                 values![id, name.as_str(), image],
             )
             .await?;
+            changes::alias(&mut tx, id, name.as_str()).await?;
         }
         if description.is_none() && target.is_none() {
             return Ok(Ok(()));
@@ -286,6 +289,7 @@ impl Catalog {
         let mut tx = self.engine.write().await?;
         let in_project = Some(project);
         let project = project_id(&mut tx, project).await?;
+        changes::alias(&mut tx, project, name.as_str()).await?;
         let gone = tx
             .execute("DELETE FROM aliases WHERE project_id = $1 AND name = $2", values![project, name.as_str()])
             .await?;
@@ -318,11 +322,13 @@ impl Catalog {
         if tx.row(sql, values![project, new.as_str()]).await?.is_some() {
             return Err(CatalogError::AliasExists(new.clone()));
         }
+        changes::alias(&mut tx, project, old.as_str()).await?;
         tx.execute(
             "UPDATE aliases SET name = $3 WHERE project_id = $1 AND name = $2",
             values![project, old.as_str(), new.as_str()],
         )
         .await?;
+        changes::alias(&mut tx, project, new.as_str()).await?;
         let detail = [("new_name", new.as_str())];
         record(&mut tx, &self.actor, Action::ImageAliasRenamed, in_project, old.as_str(), &detail, now).await?;
         bump_revision(&mut tx, now).await?;

@@ -9,7 +9,7 @@ use super::engine::{Batch, Tx, values};
 use super::place::place;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
-use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, names};
+use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, changes, names};
 use crate::auth::{Actor, IdentityId};
 
 /// An image whose bytes are durable, ready to be listed.
@@ -118,6 +118,7 @@ impl Catalog {
         }
         ensure().map_err(CatalogError::Bytes)?;
         for (_, file) in new.image.files.iter() {
+            changes::format(tx, &file.digest.to_string(), file.format.extension()).await?;
             tx.execute(
                 "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) \
                  ON CONFLICT (digest) DO UPDATE SET format = excluded.format, retired_at = NULL",
@@ -134,6 +135,8 @@ impl Catalog {
             if moved && new.new_aliases {
                 return Err(CatalogError::AliasExists(name.clone()));
             }
+            // Where it leads away from; where it leads to is noted with the names below.
+            changes::alias(tx, project, name.as_str()).await?;
             tx.execute(
                 "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (project_id, name) DO UPDATE \

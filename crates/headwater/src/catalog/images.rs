@@ -12,7 +12,7 @@ use super::engine::{Tx, Value, values};
 use super::place::{place, tidy};
 use super::rows::{self, ImageRow, to_json};
 use super::sight::{project_id, sight};
-use super::{Catalog, CatalogError, bump_revision, names};
+use super::{Catalog, CatalogError, bump_revision, changes, names};
 use crate::auth::{IdentityId, Viewer};
 
 /// An image as the catalog holds it.
@@ -201,10 +201,11 @@ impl Catalog {
             ],
         )
         .await?;
+        changes::names_of_image(&mut tx, before.id).await?;
         for (product, version) in before.place.iter().chain(to.iter().filter(|_| moved)) {
             tidy(&mut tx, *product, version).await?;
         }
-        let detail = changes(&before.image, &image);
+        let detail = changed(&before.image, &image);
         let detail: Vec<(&str, &str)> = detail.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let subject = fingerprint.to_string();
         record(&mut tx, &self.actor, Action::ImageUpdated, Some(project), &subject, &detail, now).await?;
@@ -249,7 +250,7 @@ fn source(image: &Image) -> String {
 }
 
 /// What an edit changed, for the audit: new values, and of properties the keys, because their values can be long.
-fn changes(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
+fn changed(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
     let keys = before.properties.keys().chain(after.properties.keys()).collect::<BTreeSet<_>>();
     let keys = keys.into_iter().filter(|key| before.properties.get(*key) != after.properties.get(*key));
     let keys: Vec<&str> = keys.map(String::as_str).collect();

@@ -17,6 +17,7 @@
 mod address_keys;
 mod aliases;
 mod audit;
+mod changes;
 mod commit;
 mod engine;
 mod error;
@@ -52,6 +53,7 @@ use mark::Shared;
 
 pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
+pub use changes::{Changed, Changes};
 pub use commit::{Committed, NewImage};
 pub use error::CatalogError;
 pub use files::{BlobUse, Retired};
@@ -151,7 +153,14 @@ impl Catalog {
     }
 }
 
-/// Notes a change that readers could see. Its time never goes back, even when the clock does.
+/// The revision that a transaction sees.
+async fn revision(tx: &mut Tx) -> Result<Revision, CatalogError> {
+    let row = tx.row("SELECT number, changed_at FROM revision WHERE id = 1", values![]).await?;
+    let row = row.ok_or_else(|| CatalogError::Corrupt("the revision is missing".into()))?;
+    Ok(Revision { number: row.int(0)?, changed_at: rows::time(row.int(1)?)? })
+}
+
+/// Notes a change that readers could see; after the products that it changes ([`changes`]). Its time never goes back, even when the clock does.
 async fn bump_revision(tx: &mut Tx, now: Timestamp) -> Result<(), CatalogError> {
     tx.execute(
         "UPDATE revision SET number = number + 1, changed_at = CASE WHEN changed_at > $1 THEN changed_at ELSE $1 END \

@@ -13,7 +13,7 @@ use headwater_formats::product::Line;
 use super::engine::{Batch, Tx, values};
 use super::rows::{self, ImageRow};
 use super::sight::Sight;
-use super::{CatalogError, ImageAlias, Placement, StoredImage};
+use super::{CatalogError, ImageAlias, Placement, StoredImage, changes};
 
 /// The names that this image gives its product.
 pub(super) fn generated(image: &Image) -> Vec<String> {
@@ -38,12 +38,13 @@ pub(super) async fn newest(
     Ok(rows::images(tx, &tail, values![product, image_type.as_str()]).await?.pop())
 }
 
-/// Writes the generated names of a product anew, if they are others than before.
+/// Writes the generated names of a product anew, if they are others than before, and notes that it changed.
 pub(super) async fn refresh(tx: &mut Tx, product: i64) -> Result<(), CatalogError> {
     let Some(row) = tx.row("SELECT project_id FROM products WHERE id = $1", values![product]).await? else {
         return Ok(());
     };
     let project = row.int(0)?;
+    changes::product(tx, product).await?;
     for private in [true, false] {
         let sight = Sight { project, private };
         let container = newest(tx, product, ImageType::Container, sight).await?;

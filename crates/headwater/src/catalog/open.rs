@@ -40,6 +40,11 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0002_identities.sql"),
     },
     Migration {
+        number: 3,
+        sqlite: include_str!("../../../../migrations/sqlite/0003_product_changes.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0003_product_changes.sql"),
+    },
+    Migration {
         number: 5,
         sqlite: include_str!("../../../../migrations/sqlite/0005_stream_keys.sql"),
         postgres: include_str!("../../../../migrations/postgres/0005_stream_keys.sql"),

@@ -9,7 +9,7 @@ use headwater_formats::simplestreams::{Slot, slot};
 
 use super::engine::{Tx, values};
 use super::version::bump;
-use super::{CatalogError, names, rows};
+use super::{CatalogError, changes, names, rows};
 
 /// Finds or makes the product and version of an image that is not in that version yet.
 pub(super) async fn place(
@@ -76,8 +76,11 @@ async fn taken(
     Ok(conflicting.filter_map(|row| row.place.map(|(_, version)| version)).collect())
 }
 
-/// Removes a version and a product if the last image has left them, and brings the product's names up to its newest image.
+/// Removes a version and a product if the last image has left them, and brings the product's names up to its newest image;
+/// notes that the product changed.
 pub(super) async fn tidy(tx: &mut Tx, product: i64, version: &VersionName) -> Result<(), CatalogError> {
+    // While it is there.
+    changes::product(tx, product).await?;
     tx.execute(
         "DELETE FROM versions WHERE product_id = $1 AND name = $2 \
          AND NOT EXISTS (SELECT 1 FROM images i WHERE i.product_id = $1 AND i.version = $2)",

@@ -139,6 +139,10 @@ async fn no_statement_walks_through_a_table() {
         catalog.image(&viewer, &project, &"0".parse::<FingerprintPrefix>().unwrap()).await.unwrap();
         catalog.images(&viewer, &project, None, 10).await.unwrap();
         catalog.products(&viewer, &project, None, 10).await.unwrap();
+        for since in [None, Some(0)] {
+            let mut changes = catalog.products_changed(&viewer, &project, since).await.unwrap();
+            assert!(!changes.next(10).await.unwrap().is_empty());
+        }
         catalog.aliases(&viewer, &project, None, 10).await.unwrap();
         for name in ["a/arm64", "follow", "debian/12", "debian/12/amd64", "none"] {
             let name = AliasName::new(name).unwrap();

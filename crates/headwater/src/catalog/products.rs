@@ -50,14 +50,7 @@ impl Catalog {
     ) -> Result<Vec<Listed>, CatalogError> {
         let mut tx = self.engine.read().await?;
         let sight = sight(&mut tx, viewer, project).await?;
-        let sql = format!(
-            "{PRODUCT} WHERE p.project_id = $1 AND p.key > $2 \
-             AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{}) ORDER BY p.key LIMIT $3",
-            sight.and_visible("i")
-        );
-        let values = values![sight.project, after.unwrap_or_default(), rows::limit(limit)];
-        let page = page(&mut tx, sql, values).await?;
-        let products = complete(&mut tx, sight, page).await?;
+        let products = self::after(&mut tx, sight, after.unwrap_or_default(), limit).await?;
         tx.commit().await?;
         Ok(products)
     }
@@ -116,6 +109,32 @@ impl Catalog {
 /// How many products are read at once to look for a file.
 const PRODUCTS_AT_ONCE: usize = 64;
 const PRODUCT: &str = "SELECT p.id, p.key, p.os, p.release, p.variant, p.architecture, p.extra FROM products p";
+
+/// Up to `limit` visible products after this key, in the order of their keys.
+pub(super) async fn after(tx: &mut Tx, sight: Sight, key: &str, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+    let sql = format!(
+        "{PRODUCT} WHERE p.project_id = $1 AND p.key > $2{} ORDER BY p.key LIMIT $3",
+        with_visible_image(sight)
+    );
+    let page = page(tx, sql, values![sight.project, key, rows::limit(limit)]).await?;
+    complete(tx, sight, page).await
+}
+
+/// The visible products that a condition on `p` names, in any order.
+pub(super) async fn visible(
+    tx: &mut Tx,
+    sight: Sight,
+    condition: &str,
+    values: Vec<Value>,
+) -> Result<Vec<Listed>, CatalogError> {
+    let sql = format!("{PRODUCT} WHERE {condition}{}", with_visible_image(sight));
+    let page = page(tx, sql, values).await?;
+    complete(tx, sight, page).await
+}
+
+fn with_visible_image(sight: Sight) -> String {
+    format!(" AND EXISTS (SELECT 1 FROM images i WHERE i.product_id = p.id{})", sight.and_visible("i"))
+}
 
 /// The products of these rows with all that is visible of them.
 async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Vec<Listed>, CatalogError> {

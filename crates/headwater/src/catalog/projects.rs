@@ -5,7 +5,7 @@ use headwater_formats::timestamp::Timestamp;
 use super::audit::{Action, record};
 use super::engine::{Batch, Row, Tx, values};
 use super::sight::{private_projects, project_id, sight};
-use super::{Catalog, CatalogError, bump_revision, rows};
+use super::{Catalog, CatalogError, bump_revision, changes, rows};
 use crate::auth::Viewer;
 
 /// A project: a namespace with its own images and aliases.
@@ -86,6 +86,7 @@ impl Catalog {
         if made == 0 {
             return Err(CatalogError::ProjectExists(name.clone()));
         }
+        changes::named(&mut tx, name).await?;
         record(&mut tx, &self.actor, Action::ProjectCreated, Some(name), name.as_str(), &[], now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
@@ -138,6 +139,7 @@ impl Catalog {
             return Err(CatalogError::ProjectExists(new.clone()));
         }
         tx.execute("UPDATE projects SET name = $1 WHERE id = $2", values![new.as_str(), id]).await?;
+        changes::named(&mut tx, new).await?;
         // Secrets and tokens that wait in it are good in it as before.
         tx.execute(
             "UPDATE operations SET project = $1 WHERE project = $2 AND status < 200",

@@ -8,7 +8,7 @@ use super::images::find;
 use super::place::tidy;
 use super::rows::ImageRow;
 use super::sight::project_id;
-use super::{Catalog, CatalogError, bump_revision};
+use super::{Catalog, CatalogError, bump_revision, changes};
 
 /// Stands for everybody in `retired_access.audience`, where else is a project's id.
 pub(super) const GUESTS: i64 = 0;
@@ -48,6 +48,8 @@ impl Catalog {
 
 /// Takes an image's rows away and retires the files that no image needs any more.
 pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Timestamp) -> Result<(), CatalogError> {
+    // While its aliases are there, which go with it.
+    changes::names_of_image(tx, row.id).await?;
     tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
     let audience = if row.image.public { GUESTS } else { project };
     for (_, file) in row.image.files.iter() {

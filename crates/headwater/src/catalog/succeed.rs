@@ -7,7 +7,7 @@ use super::engine::values;
 use super::images::find;
 use super::remove::retire;
 use super::sight::project_id;
-use super::{Catalog, CatalogError, bump_revision};
+use super::{Catalog, CatalogError, bump_revision, changes};
 
 impl Catalog {
     /// Puts an image in the place of an older one of the same project: the fixed aliases of the old one lead to the new one from now
@@ -30,6 +30,10 @@ impl Catalog {
             return Ok(());
         }
         tx.execute("UPDATE aliases SET image_id = $1 WHERE image_id = $2", values![successor.id, row.id]).await?;
+        changes::names_of_image(&mut tx, successor.id).await?;
+        if let Some((product, _)) = &successor.place {
+            changes::product(&mut tx, *product).await?;
+        }
         retire(&mut tx, id, &row, now).await?;
         let (old, new) = (old.to_string(), new.to_string());
         record(&mut tx, &self.actor, Action::ImageRefreshed, Some(project), &new, &[("replaces", &old)], now).await?;

@@ -16,9 +16,28 @@
 //! one serves the other. A stream of several projects is theirs made one (`merge.rs`). The documents lack the place of
 //! their files until somebody says it, because that alone differs between callers.
 //!
-//! This room knows nothing of HTTP, of caches or of files.
+//! A server does not render a document for every revision. What it was asked for lately it keeps as [`Listings`]: each product
+//! rendered once and compressed for itself, in files without names, and put together while it is sent.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `listings.rs` | which listings are kept, and that they show the revision of now |
+//! | `chunk.rs` | a listing as a sequence that is changed in a few places |
+//! | `spool.rs` | where rendered products lie |
+//! | `snapshot.rs` | both documents of one revision, and reading them |
+//! | `gzip.rs` | members of gzip |
+//! | `merge.rs` | several projects as one |
+//!
+//! Streams of several projects are rendered as a whole, each time: what one project lists there depends on the others.
+//!
+//! This room knows nothing of HTTP, and no paths: who makes [`Listings`] says where files without names come from.
 
+mod chunk;
+mod gzip;
+mod listings;
 mod merge;
+mod snapshot;
+mod spool;
 
 use std::collections::HashSet;
 
@@ -31,6 +50,11 @@ use headwater_formats::view::View;
 use crate::auth::Viewer;
 use crate::catalog::{Catalog, CatalogError, Revision};
 use merge::Merged;
+
+pub use gzip::gzip_member;
+pub use listings::{IDLE, ListingError, Listings, only_project};
+pub use snapshot::{Form, Kind, Reader, SMALL, Snapshot};
+pub use spool::Scratch;
 
 /// How often the catalog is read anew when it changes meanwhile. Then the last reading has to do: its parts are from
 /// several moments, but each product is whole, and who asks later gets a later one.

@@ -13,6 +13,7 @@ use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
 use super::file_body::FileBody;
+use super::read_body::ReadBody;
 
 /// A list that is made while it is sent.
 pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -32,6 +33,8 @@ pub enum Part {
     Bytes(Bytes),
     /// A piece of a file.
     File(FileBody),
+    /// What a reader gives.
+    Read(ReadBody),
 }
 
 impl Part {
@@ -40,6 +43,7 @@ impl Part {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.remaining(),
+            Self::Read(read) => read.remaining(),
         }
     }
 }
@@ -114,22 +118,19 @@ impl http_body::Body for Body {
         loop {
             match parts.front_mut() {
                 None => return Poll::Ready(None),
-                Some(Part::Bytes(bytes)) => {
-                    let bytes = std::mem::take(bytes);
-                    parts.pop_front();
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                Some(Part::File(file)) => match ready!(file.poll_piece(context)) {
-                    Some(piece) => {
-                        if file.remaining() == 0 {
-                            parts.pop_front();
-                        }
-                        return Poll::Ready(Some(piece.map(Frame::data)));
-                    }
-                    None => {
+                Some(part) => {
+                    let piece = match part {
+                        Part::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
+                        Part::File(file) => ready!(file.poll_piece(context)),
+                        Part::Read(read) => ready!(read.poll_piece(context)),
+                    };
+                    if piece.is_none() || part.remaining() == 0 {
                         parts.pop_front();
                     }
-                },
+                    if let Some(piece) = piece {
+                        return Poll::Ready(Some(piece.map(Frame::data)));
+                    }
+                }
             }
         }
     }

@@ -43,6 +43,7 @@ pub mod path;
 pub mod plain;
 mod policy;
 pub mod query;
+pub mod read_body;
 pub mod remembered;
 pub mod respond;
 pub mod route;
@@ -142,8 +143,12 @@ pub struct State {
 impl State {
     /// The state over an open installation. `now` is asked for the time when an image is downloaded.
     pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
+        let pool: Arc<Pool> = Arc::default();
+        let blobs = app.blobs.clone();
+        // A data folder that can only be read is good enough for a server that only reads.
+        let scratch = move || blobs.scratch().or_else(|_| tempfile::tempfile());
         Self {
-            documents: Documents::new(settings.document_cache),
+            documents: Documents::new(settings.document_cache, Arc::new(scratch), Arc::clone(&pool)),
             remembered: Arc::new(Remembered::new(settings.answer_cache)),
             signatures: Signatures::default(),
             operations: Operations::new(app.catalog.clone(), now),
@@ -154,7 +159,7 @@ impl State {
             ),
             app,
             settings,
-            pool: Arc::default(),
+            pool,
             used: Used::default(),
             downloads: Downloads::default(),
             description: Description::default(),

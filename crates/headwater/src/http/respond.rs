@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use headwater_formats::image::{Compression, FileFormat};
 use headwater_formats::timestamp::Timestamp;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -66,13 +65,11 @@ pub fn without_body(response: Response<Body>) -> Response<Body> {
     response.map(|_| Body::empty())
 }
 
-/// A document that is in memory.
-#[derive(Debug, Clone)]
+/// A document.
+#[derive(Debug)]
 pub struct Document {
     /// The bytes as they are sent.
-    pub bytes: Bytes,
-    /// What is sent around them, for a document in a signed text.
-    pub around: [Bytes; 2],
+    pub body: Body,
     /// Whether they are compressed with gzip.
     pub gzip: bool,
     /// Its media type.
@@ -86,14 +83,10 @@ pub struct Document {
 }
 
 /// Answers with a document, or with 304 or 412 if the request's conditions say so.
-pub fn document(request: &Parts, document: &Document) -> Response<Body> {
+pub fn document(request: &Parts, document: Document) -> Response<Body> {
     let verdict = conditional::evaluate(&request.headers, &document.validators);
     let mut response = match verdict {
-        Verdict::Send => {
-            let [before, after] = document.around.clone();
-            let parts = [before, document.bytes.clone(), after].map(Part::Bytes);
-            with(StatusCode::OK, document.content_type, Body::parts(parts))
-        }
+        Verdict::Send => with(StatusCode::OK, document.content_type, document.body),
         other => refused(other),
     };
     set(&mut response, header::CACHE_CONTROL, document.cache);

@@ -13,6 +13,7 @@ mod bad_input;
 mod catalog;
 mod cli;
 mod client;
+mod documents;
 mod house;
 mod http;
 mod kit;

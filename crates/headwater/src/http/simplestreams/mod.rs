@@ -1,8 +1,8 @@
 //! The simplestreams front-end: `index.json` and `images.json`, one pair for each stream and family of clients.
 //!
-//! A document is rendered once per revision of the catalog, compressed once, and kept; asking again costs one look-up of the
-//! revision. This file translates; `look.rs` says what a caller sees at an address, `cache.rs` prepares, `signed.rs` signs. None of them knows what a
-//! document looks like: that is `documents`.
+//! What a document shows is kept in parts and brought up to the catalog's revision when it is asked for; asking again costs one
+//! look-up of the revision. This file translates; `look.rs` says what a caller sees at an address, `cache.rs` makes answers of what
+//! `documents` keeps, `signed.rs` signs. None of them knows what a document looks like.
 //!
 //! Where a token stands in the address, LXD and Incus are led out of it: their first attempt for every file is in plain, and
 //! would show the token. The files of their documents are at signed addresses. Other clients ask over https at once, and
@@ -12,12 +12,15 @@ mod cache;
 mod look;
 pub(super) mod signed;
 
+use std::sync::Arc;
+
 use headwater_formats::simplestreams::Family;
 use headwater_formats::simplestreams::render::FilesAt;
 use http::request::Parts;
 use http::{Response, header};
 
-pub use cache::{Documents, Kind};
+pub use crate::documents::Kind;
+pub use cache::Documents;
 pub use signed::Signatures;
 
 use self::look::NoStream;
@@ -27,6 +30,7 @@ use super::respond::{self, Document};
 use super::route::{Dialect, Place, Scope};
 use super::{Connection, State, failed, signing};
 use crate::catalog::CatalogError;
+use crate::documents::Stream;
 
 /// The family of the client that sent this request.
 pub fn family(request: &Parts) -> Family {
@@ -50,7 +54,7 @@ pub async fn answer(
                 // Grants and views change without a new revision: its time does not tell whether the document is the same.
                 document.validators.modified = None;
             }
-            respond::document(request, &document)
+            respond::document(request, document)
         }
         Err(none) => refused(none),
     }
@@ -73,17 +77,11 @@ async fn prepare(
     kind: Kind,
     gzip: bool,
 ) -> Result<Document, NoStream> {
-    let catalog = &state.app.catalog;
-    let stream = look::stream(catalog, caller, scope, family(request)).await?;
-    let files = files_at(state, connection, caller, scope, stream.family).await?;
-    let prepared = state.documents.get(catalog, stream, files, kind, gzip).await.map_err(|error| match &*error {
-        CatalogError::NoProject(_) => NoStream::Hidden(look::missing(&scope.place)),
-        _ => NoStream::Shared(error),
-    })?;
-    let known = caller.access.is_trusted();
+    let (stream, files) = seen(state, request, connection, caller, scope).await?;
+    let prepared = state.documents.get(&state.app.catalog, stream, files, kind, gzip).await;
+    let prepared = prepared.map_err(|error| none(error, scope))?;
     Ok(Document {
-        bytes: prepared.bytes,
-        around: Default::default(),
+        body: prepared.body,
         gzip,
         content_type: "application/json",
         validators: prepared.validators,
@@ -91,8 +89,32 @@ async fn prepare(
             Some(_) => "User-Agent, Accept-Encoding",
             None => "User-Agent, Accept-Encoding, Authorization",
         },
-        cache: if known { respond::PRIVATE_SHORT } else { respond::SHORT },
+        cache: cache_for(caller),
     })
+}
+
+/// The stream that this caller sees at the address, and where its files are.
+async fn seen(
+    state: &State,
+    request: &Parts,
+    connection: &Connection,
+    caller: &Caller,
+    scope: &Scope,
+) -> Result<(Stream, FilesAt), NoStream> {
+    let stream = look::stream(&state.app.catalog, caller, scope, family(request)).await?;
+    let files = files_at(state, connection, caller, scope, stream.family).await?;
+    Ok((stream, files))
+}
+
+fn none(error: Arc<CatalogError>, scope: &Scope) -> NoStream {
+    match &*error {
+        CatalogError::NoProject(_) => NoStream::Hidden(look::missing(&scope.place)),
+        _ => NoStream::Shared(error),
+    }
+}
+
+fn cache_for(caller: &Caller) -> &'static str {
+    if caller.access.is_trusted() { respond::PRIVATE_SHORT } else { respond::SHORT }
 }
 
 /// Where the files of the document are for this caller.

@@ -7,6 +7,7 @@
 //!
 //! Which key signs is looked up for every request, so that a new one counts at once on every server.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use http::{Response, StatusCode};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
 
-use super::{Kind, NoStream, prepare, refused};
-use crate::http::body::Body;
+use super::cache::Text;
+use super::{Kind, NoStream, cache_for, none, refused, seen};
+use crate::catalog::CatalogError;
+use crate::http::body::{Body, Part};
 use crate::http::caller::Caller;
 use crate::http::conditional::Validators;
 use crate::http::respond::{self, Document};
@@ -33,6 +36,8 @@ const NO_KEY: &str =
     "the streams of this server are not signed; who runs it makes a key for them with `headwater key create`";
 /// How many signatures are kept.
 const KEPT: u64 = 4096;
+/// Bytes that are read at a time.
+const PIECE: usize = 256 * 1024;
 /// How long one is kept that nobody asks for.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -65,6 +70,8 @@ enum Failed {
     Key(#[from] KeyError),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error("what is signed cannot be read: {0}")]
+    Read(#[from] io::Error),
     #[error("the thread that signs ended: {0}")]
     Thread(#[from] tokio::task::JoinError),
 }
@@ -81,19 +88,20 @@ impl Default for Signatures {
 
 impl Signatures {
     /// The signature of a document, kept or made now. Of those who ask for it at once, one makes it.
-    async fn get(&self, signer: StreamKey, key: Key, text: Bytes) -> Result<Around, Arc<Failed>> {
+    async fn get(&self, signer: StreamKey, key: Key, text: Arc<Text>) -> Result<Around, Arc<Failed>> {
         let key = Arc::new(key);
         self.0.try_get_with(Arc::clone(&key), sign(signer, key, text)).await
     }
 }
 
-async fn sign(signer: StreamKey, key: Arc<Key>, text: Bytes) -> Result<Around, Failed> {
+async fn sign(signer: StreamKey, key: Arc<Key>, text: Arc<Text>) -> Result<Around, Failed> {
     tokio::task::spawn_blocking(move || {
         let signer = Signer::new(&signer)?;
-        Ok(match key.form {
-            Form::Detached => [Bytes::from(signer.detached([text], key.at)?), Bytes::new()],
+        let mut pieces = Pieces { reader: text.reader()?, failed: None };
+        let around = match key.form {
+            Form::Detached => [Bytes::from(signer.detached(&mut pieces, key.at)?), Bytes::new()],
             Form::Clear => {
-                let signed = signer.clear([text], key.at)?;
+                let signed = signer.clear(&mut pieces, key.at)?;
                 if signed.longest_line > GPG_LINE {
                     tracing::warn!(
                         bytes = signed.longest_line,
@@ -103,9 +111,35 @@ async fn sign(signer: StreamKey, key: Arc<Key>, text: Bytes) -> Result<Around, F
                 }
                 [Bytes::from(signed.before), Bytes::from(signed.after)]
             }
-        })
+        };
+        match pieces.failed {
+            Some(error) => Err(error.into()),
+            None => Ok(around),
+        }
     })
     .await?
+}
+
+/// What is read, piece by piece. An error ends it, and is told afterwards.
+struct Pieces {
+    reader: Box<dyn Read + Send>,
+    failed: Option<io::Error>,
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut piece = Vec::with_capacity(PIECE);
+        match self.reader.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(_) => Some(piece),
+            Err(error) => {
+                self.failed = Some(error);
+                None
+            }
+        }
+    }
 }
 
 /// Answers with a signed document or a signature.
@@ -128,37 +162,55 @@ pub(in crate::http) async fn answer(
         Ok(None) => return respond::text(StatusCode::NOT_FOUND, NO_KEY),
         Err(error) => return refused(NoStream::Catalog(error)),
     };
-    let mut document = match prepare(state, request, connection, caller, &scope, kind, false).await {
-        Ok(document) => document,
+    let text = match text(state, request, connection, caller, &scope, (kind, form)).await {
+        Ok(text) => Arc::new(text),
         Err(none) => return refused(none),
     };
-    if (kind, form) == (Kind::Index, Form::Clear) {
-        document.bytes = render::signed_index(&document.bytes).into();
-    }
     let wanted = Key {
-        document: document.validators.etag.take().unwrap_or_default(),
-        at: document.validators.modified.unwrap_or(Timestamp::EPOCH),
+        document: text.validators.etag.clone().unwrap_or_default(),
+        at: text.validators.modified.unwrap_or(Timestamp::EPOCH),
         key: key.id.clone(),
         kind,
         form,
     };
     let tag = Sha256::new().chain_update(&wanted.document);
-    let around = match state.signatures.get(key, wanted, document.bytes.clone()).await {
+    let [before, after] = match state.signatures.get(key, wanted, Arc::clone(&text)).await {
         Ok(around) => around,
         Err(error) => return failed(Dialect::Text, "a document could not be signed", &error),
     };
-    let tag = around.iter().fold(tag, |tag, part| tag.chain_update(part)).finalize();
-    let (content_type, bytes, around) = match form {
-        Form::Clear => ("text/plain; charset=utf-8", document.bytes, around),
-        Form::Detached => {
-            let [signature, _] = around;
-            ("application/pgp-signature", signature, Around::default())
-        }
+    let tag = tag.chain_update(&before).chain_update(&after).finalize();
+    let (content_type, body) = match form {
+        Form::Clear => match text.part() {
+            Ok(text) => ("text/plain; charset=utf-8", Body::parts([Part::Bytes(before), text, Part::Bytes(after)])),
+            Err(error) => return failed(Dialect::Text, "a signed document could not be read", &error),
+        },
+        Form::Detached => ("application/pgp-signature", Body::full(before)),
     };
     let vary = if scope.token.is_some() { "User-Agent" } else { "User-Agent, Authorization" };
     // Another key signs without a new revision: its time does not tell whether this is the same.
     let validators = Validators { etag: Some(quoted(&tag)), modified: None };
-    respond::document(request, &Document { bytes, around, content_type, vary, validators, gzip: false, ..document })
+    let document = Document { body, gzip: false, content_type, validators, vary, cache: cache_for(caller) };
+    respond::document(request, document)
+}
+
+/// What is signed: the document as it is without compression. A clear-signed index names the clear-signed products.
+async fn text(
+    state: &State,
+    request: &Parts,
+    connection: &Connection,
+    caller: &Caller,
+    scope: &Scope,
+    (kind, form): (Kind, Form),
+) -> Result<Text, NoStream> {
+    let (stream, files) = seen(state, request, connection, caller, scope).await?;
+    let text = state.documents.text(&state.app.catalog, stream, files, kind).await;
+    let text = text.map_err(|error| none(error, scope))?;
+    if (kind, form) != (Kind::Index, Form::Clear) {
+        return Ok(text);
+    }
+    let changed = tokio::task::spawn_blocking(move || text.changed(render::signed_index)).await;
+    let changed = changed.unwrap_or_else(|error| Err(io::Error::other(error)));
+    changed.map_err(|error| NoStream::Catalog(CatalogError::Bytes(error)))
 }
 
 /// Answers with the public keys: the one that signs, and those that may come to.
@@ -175,15 +227,14 @@ pub(in crate::http) async fn public_key(state: &State, request: &Parts, endpoint
     };
     let validators = Validators { etag: Some(quoted(&Sha256::digest(&bytes))), modified: None };
     let document = Document {
-        bytes,
-        around: Around::default(),
+        body: Body::full(bytes),
         gzip: false,
         content_type: "application/pgp-keys",
         validators,
         vary: "",
         cache: respond::SHORT,
     };
-    respond::document(request, &document)
+    respond::document(request, document)
 }
 
 fn quoted(digest: &[u8]) -> String {

@@ -4,6 +4,7 @@ mod address_keys;
 mod aliases;
 mod audit;
 mod bulk;
+pub(crate) mod changes;
 mod committing;
 mod concurrency;
 mod files;

@@ -13,6 +13,7 @@ use headwater_formats::timestamp::Timestamp;
 use proptest::prelude::*;
 
 use super::Home;
+use super::changes::Kept;
 use crate::kit::images::{Change as _, alias, image, minute, new, project};
 
 const PROJECTS: [&str; 2] = ["default", "team"];
@@ -104,9 +105,11 @@ async fn run(steps: Vec<Step>) {
     let catalog = home.open().await;
     catalog.create_project(&project("team"), "", minute(0)).await.unwrap();
     let mut model = Model { changes: 1, ..Model::default() };
+    let mut kept = Kept::of(&[Viewer::guest(), Viewer::operator()], &PROJECTS);
     for step in steps {
         apply(&catalog, &mut model, &step).await;
         compare(&catalog, &model, &step).await;
+        kept.compare(&catalog, &format!("after {step:?}")).await;
     }
 }
 

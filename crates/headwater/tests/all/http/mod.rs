@@ -14,6 +14,7 @@ mod image_changes;
 mod itself;
 mod joining;
 pub(crate) mod kit;
+mod large_documents;
 mod lent;
 mod many_uploads;
 mod operations;

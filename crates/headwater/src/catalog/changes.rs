@@ -1,0 +1,199 @@
+//! Which products changed, and when: what keeps a listing up to date for the price of what is new.
+//!
+//! Every write that changes what is listed of a product notes its key with the number of the revision that the write makes. The row
+//! of a product that is gone stays, so that who has an older listing learns of it. A product may be noted too often, which costs a
+//! little; never too seldom.
+//!
+//! What is listed of a product are its rows and its names. A name that is made by hand reaches further than the products that it
+//! leads to: while it leads to something that is seen, it takes a generated name of the same spelling away from all other products.
+
+use std::collections::HashMap;
+
+use headwater_formats::names::ProjectName;
+
+use super::engine::{Batch, Tx, values};
+use super::products::{self, Listed};
+use super::sight::{Sight, sight};
+use super::{Catalog, CatalogError, Revision, revision, rows};
+use crate::auth::Viewer;
+
+/// Into this, products `p` are selected. The number is the one that [`bump_revision`](super::bump_revision) will make, so
+/// that products that are about to go can be noted while they are there.
+const NOTE: &str = "INSERT INTO product_changes (project_id, key, revision) \
+     SELECT DISTINCT p.project_id, p.key, r.number + 1 FROM";
+/// And this comes after it.
+const AGAIN: &str = "ON CONFLICT (project_id, key) DO UPDATE SET revision = excluded.revision";
+/// The products that have the name of an alias `a` as a generated one.
+const NAMESAKES: &str = "JOIN product_names n ON n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name \
+     JOIN products p ON p.id = n.product_id JOIN revision r ON r.id = 1";
+/// The products of the line that an alias `a` follows.
+const LINE: &str = "JOIN products p ON p.project_id = a.project_id AND p.os = a.os AND p.release = a.release \
+     AND p.variant = a.variant JOIN revision r ON r.id = 1";
+
+/// Notes a product whose images changed, and those that had to give names up to aliases that follow its line, or get them
+/// back. Before a product goes, and after its last change: before the revision is bumped.
+pub(super) async fn product(tx: &mut Tx, id: i64) -> Result<(), CatalogError> {
+    let own = format!("{NOTE} products p JOIN revision r ON r.id = 1 WHERE p.id = $1 {AGAIN}");
+    tx.execute(own, values![id]).await?;
+    let following = format!(
+        "{NOTE} products f JOIN aliases a ON a.project_id = f.project_id AND a.os = f.os AND a.release = f.release \
+         AND a.variant = f.variant {NAMESAKES} WHERE f.id = $1 {AGAIN}"
+    );
+    tx.execute(following, values![id]).await?;
+    Ok(())
+}
+
+/// Notes the products that had to give names up to the fixed aliases of an image, or get them back: it goes, or is seen by others than
+/// before. Its own product is noted as that.
+pub(super) async fn names_of_image(tx: &mut Tx, id: i64) -> Result<(), CatalogError> {
+    tx.execute(format!("{NOTE} aliases a {NAMESAKES} WHERE a.image_id = $1 {AGAIN}"), values![id]).await?;
+    Ok(())
+}
+
+/// Notes the products that an alias leads to, and those that have its name as a generated one, whether there is such an
+/// alias or not. Before and after an alias is changed.
+pub(super) async fn alias(tx: &mut Tx, project: i64, name: &str) -> Result<(), CatalogError> {
+    let fixed = "aliases a JOIN images i ON i.id = a.image_id JOIN products p ON p.id = i.product_id \
+         JOIN revision r ON r.id = 1";
+    for leads in [format!("{NOTE} {fixed}"), format!("{NOTE} aliases a {LINE}")] {
+        let sql = format!("{leads} WHERE a.project_id = $1 AND a.name = $2 {AGAIN}");
+        tx.execute(sql, values![project, name]).await?;
+    }
+    let sql = format!(
+        "{NOTE} product_names n JOIN products p ON p.id = n.product_id JOIN revision r ON r.id = 1 \
+         WHERE n.project_id = $1 AND n.public IN (0, 1) AND n.name = $2 {AGAIN}"
+    );
+    tx.execute(sql, values![project, name]).await?;
+    Ok(())
+}
+
+/// Notes the products that name a file, of whatever project, if its format becomes another one.
+pub(super) async fn format(tx: &mut Tx, digest: &str, format: &str) -> Result<(), CatalogError> {
+    let sql = format!(
+        "{NOTE} blobs b JOIN image_files f ON f.digest = b.digest JOIN images i ON i.id = f.image_id \
+         JOIN products p ON p.id = i.product_id JOIN revision r ON r.id = 1 \
+         WHERE b.digest = $1 AND b.format <> $2 {AGAIN}"
+    );
+    tx.execute(sql, values![digest, format]).await?;
+    Ok(())
+}
+
+/// Notes that a project has its name from the coming revision on: what was listed under that name before was another's.
+pub(super) async fn named(tx: &mut Tx, project: &ProjectName) -> Result<(), CatalogError> {
+    let sql = "UPDATE projects SET named_at = (SELECT r.number + 1 FROM revision r WHERE r.id = 1) WHERE name = $1";
+    tx.execute(sql, values![project.as_str()]).await?;
+    Ok(())
+}
+
+/// A product that may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Its key.
+    pub key: String,
+    /// The product as it is now; `None` when nothing of it is seen (any more).
+    pub listed: Option<Listed>,
+}
+
+/// A running answer to [`Catalog::products_changed`]. All of it is from one moment: it holds a reading transaction until it is dropped.
+pub struct Changes {
+    tx: Tx,
+    sight: Sight,
+    revision: Revision,
+    at: At,
+}
+
+/// How far it is.
+enum At {
+    /// All products, after this key.
+    All(String),
+    /// What changed, after this revision and key.
+    Since(i64, String),
+    End,
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// What changed of a project's products since a revision, as [`Catalog::listed_products`] gives them, and the revision of now. Without `since`,
+    /// or when the project's name was another's at that time, all of them: see [`Changes::is_whole`].
+    ///
+    /// A listing of revision `since` in which these are replaced, or removed, equals a fresh one.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn products_changed(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        since: Option<i64>,
+    ) -> Result<Changes, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let revision = revision(&mut tx).await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let named = tx.row("SELECT named_at FROM projects WHERE id = $1", values![sight.project]).await?;
+        let named = named.map(|row| row.int(0)).transpose()?.unwrap_or_default();
+        let at = match since.filter(|since| (named..=revision.number).contains(since)) {
+            Some(since) => At::Since(since.saturating_add(1), String::new()),
+            None => At::All(String::new()),
+        };
+        Ok(Changes { tx, sight, revision, at })
+    }
+}
+
+impl Changes {
+    /// The moment.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Whether these are all products, in the byte order of their keys, rather than what changed.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.at, At::All(_))
+    }
+
+    /// Up to `limit` more; none at the end. A product comes once.
+    pub async fn next(&mut self, limit: usize) -> Result<Vec<Changed>, CatalogError> {
+        let changed = match &self.at {
+            At::End => Vec::new(),
+            At::All(after) => {
+                let listed = products::after(&mut self.tx, self.sight, after, limit).await?;
+                listed.into_iter().map(|one| Changed { key: one.product.key.clone(), listed: Some(one) }).collect()
+            }
+            At::Since(revision, key) => {
+                let sql = "SELECT c.revision, c.key FROM product_changes c WHERE c.project_id = $1 \
+                     AND (c.revision, c.key) > ($2, $3) ORDER BY c.revision, c.key LIMIT $4";
+                let values = values![self.sight.project, *revision, key.as_str(), rows::limit(limit)];
+                let found = self.tx.rows(sql, values).await?;
+                let keys: Vec<String> = found.iter().map(|row| row.text(1)).collect::<Result<_, _>>()?;
+                if let Some(last) = found.last() {
+                    self.at = At::Since(last.int(0)?, last.text(1)?);
+                }
+                let mut listed = self.those(&keys).await?;
+                keys.into_iter().map(|key| Changed { listed: listed.remove(&key), key }).collect()
+            }
+        };
+        match (&mut self.at, changed.last()) {
+            (_, None) => self.at = At::End,
+            (At::All(after), Some(last)) => last.key.clone_into(after),
+            _ => {}
+        }
+        Ok(changed)
+    }
+
+    async fn those(&mut self, keys: &[String]) -> Result<HashMap<String, Listed>, CatalogError> {
+        let mut found = HashMap::new();
+        for batch in Batch::of(keys) {
+            let mut values = values![self.sight.project];
+            let list = batch.bind(&mut values);
+            let condition = format!("p.project_id = $1 AND p.key IN ({list})");
+            for listed in products::visible(&mut self.tx, self.sight, &condition, values).await? {
+                found.insert(listed.product.key.clone(), listed);
+            }
+        }
+        Ok(found)
+    }
+}

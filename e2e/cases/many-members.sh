@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Documents are gzip members one after another, one for each product: the real clients and the reference tools read all of them, and
+# see what is published while they are at it.
+. "$(dirname "${BASH_SOURCE[0]}")/../kit.sh"
+
+tools=$TOP/target/tools/python/bin
+[ -x "$tools/sstream-mirror" ] || fail "sstream-mirror is missing: run './dev setup'"
+server_start
+declare -A fp
+add() { # os
+    tiny_image "$CASE/$1" "$1" bookworm 202501010000
+    fp[$1]=$(publish "$CASE/$1/metadata.tar.xz" "$CASE/$1/rootfs.squashfs" --public)
+}
+# Published in another order than they are listed in, so that the parts do not lie in the document's order.
+for os in Void Alpine Debian Fedora Arch; do add "$os"; done
+document() { curl --silent --fail --cacert "$DATA/tls/server.crt" -H 'Accept-Encoding: gzip' "$URL/streams/v1/$1.json"; }
+members() {
+    python3 -c '
+import sys, zlib
+data, count = sys.stdin.buffer.read(), 0
+while data:
+    one = zlib.decompressobj(31)
+    one.decompress(data)
+    assert one.eof
+    data, count = one.unused_data, count + 1
+print(count)'
+}
+# The first product stands in the opening; the end is one of its own.
+assert_eq "$(document images | members)" 6 "members of the document"
+assert_eq "$(document index | zcat | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["index"]["images"]["products"]))')" 5 "keys"
+
+everything() { printf '%s\n' "${fp[@]}" | sort; }
+for client in "${CLIENTS[@]}"; do
+    step "$client"
+    add_remote "$client" tree simplestreams
+    assert_eq "$(listed "$client" tree)" "$(everything)" "all products"
+    add "Between-$client"
+    assert_eq "$(listed "$client" tree)" "$(everything)" "with one more in the middle"
+    mkdir "$CASE/out-$client"
+    "$client" image export "tree:${fp[Fedora]}" "$CASE/out-$client/"
+    assert_eq "$(cat "$CASE/out-$client"/*.squashfs | sha256sum)" "$(sha256sum <"$CASE/Fedora/rootfs.squashfs")" "its file"
+done
+
+step "sstream-mirror"
+REQUESTS_CA_BUNDLE=$DATA/tls/server.crt SSL_CERT_FILE=$DATA/tls/server.crt \
+    "$tools/sstream-mirror" --no-verify "$URL/streams/v1/index.json" "$CASE/mirror"
+held() { (cd "$1" && find images -type f -size +0 -exec sha256sum {} +) | cut -d' ' -f1 | sort; }
+wanted() { for os in "${!fp[@]}"; do sha256sum "$CASE/$os/metadata.tar.xz" "$CASE/$os/rootfs.squashfs"; done | cut -d' ' -f1 | sort -u; }
+assert_eq "$(held "$CASE/mirror")" "$(wanted)" "the files of the mirror"
