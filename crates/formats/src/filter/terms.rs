@@ -111,29 +111,52 @@ mod tests {
         assert_eq!(needed("properties.os eq a,B"), [["properties.os=a", "properties.os=b"]]);
         assert_eq!(needed("architecture eq amd64"), [["architecture=x86_64"]]);
         assert_eq!(needed("properties.os eq a and type eq container"), [["properties.os=a"], ["type=container"]]);
-        for filter in ["properties.os ne a", "not properties.os eq a", "properties.os eq a.b", "public eq true", "size eq 1"]
+        for filter in
+            ["properties.os ne a", "not properties.os eq a", "properties.os eq a.b", "public eq true", "size eq 1"]
         {
             assert_eq!(needed(filter), [[""; 0]; 0], "{filter}");
             assert_eq!(needed(&format!("type eq a and {filter}")), [["type=a"]], "{filter}");
             assert_eq!(needed(&format!("type eq a or {filter}")), [[""; 0]; 0], "{filter}");
         }
-        assert_eq!(needed("type eq a and properties.os eq b or properties.os eq c"), [
-            ["type=a", "properties.os=c"],
-            ["properties.os=b", "properties.os=c"]
-        ]);
+        assert_eq!(
+            needed("type eq a and properties.os eq b or properties.os eq c"),
+            [["type=a", "properties.os=c"], ["properties.os=b", "properties.os=c"]]
+        );
         assert_eq!(needed("nothing ne a"), [[""; 0]]);
         assert_eq!(needed("nothing eq a or type eq b"), [["type=b"]]);
     }
 
     fn clause() -> impl Strategy<Value = String> {
         let field = prop_oneof![
-            Just("properties.os"), Just("properties.release"), Just("properties.none"), Just("type"),
-            Just("architecture"), Just("public"), Just("size"), Just("expires_at"), Just("filename"), Just("unknown"),
-            Just("project"), Just("fingerprint"), Just("last_used_at"), Just("cached"),
+            Just("properties.os"),
+            Just("properties.release"),
+            Just("properties.none"),
+            Just("type"),
+            Just("architecture"),
+            Just("public"),
+            Just("size"),
+            Just("expires_at"),
+            Just("filename"),
+            Just("unknown"),
+            Just("project"),
+            Just("fingerprint"),
+            Just("last_used_at"),
+            Just("cached"),
         ];
         let value = prop_oneof![
-            Just("debian"), Just("DEBIAN,alpine"), Just("d.*"), Just("x.z,debian"), Just("container"), Just("amd64"),
-            Just("true"), Just("0"), Just("ß"), Just("ÉTÉ"), Just("default"), Just("meta.tar.xz"), Just("\"\""),
+            Just("debian"),
+            Just("DEBIAN,alpine"),
+            Just("d.*"),
+            Just("x.z,debian"),
+            Just("container"),
+            Just("amd64"),
+            Just("true"),
+            Just("0"),
+            Just("ß"),
+            Just("ÉTÉ"),
+            Just("default"),
+            Just("meta.tar.xz"),
+            Just("\"\""),
         ];
         (any::<bool>(), field, any::<bool>(), value).prop_map(|(not, field, ne, value)| {
             format!("{}{field} {} {value}", if not { "not " } else { "" }, if ne { "ne" } else { "eq" })

@@ -46,7 +46,7 @@ pub fn open(image: &crate::image::Image) -> Result<String, serde_json::Error> {
 /// None in practice.
 pub fn aliases(names: &[AliasName<'_>]) -> Result<String, serde_json::Error> {
     let list = serde_json::to_string(names)?;
-    Ok(list.trim_start_matches('[').strip_suffix(']').unwrap_or_default().to_owned())
+    Ok(list.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or_default().to_owned())
 }
 
 /// The third piece.
@@ -142,7 +142,8 @@ impl<'a> Fields<'a> {
     /// What an index of images holds of this one: its properties, architecture, type and fingerprint.
     pub fn terms(&self) -> Vec<Term<'_>> {
         let properties = self.properties().map(|(key, value)| Term::property(key, value));
-        let own = [("architecture", &self.architecture), ("fingerprint", &self.fingerprint), ("type", &self.image_type)];
+        let own =
+            [("architecture", &self.architecture), ("fingerprint", &self.fingerprint), ("type", &self.image_type)];
         properties.chain(own.map(|(field, value)| Term::new(field, value))).collect()
     }
 }
@@ -186,7 +187,8 @@ mod tests {
     #[test]
     fn the_pieces_are_the_object() {
         let mut source = image(1, "squashfs");
-        source.properties = [("a \"b\"", "\\ \n é \u{1f600}"), ("os", "Debian")].map(|(k, v)| (k.into(), v.into())).into();
+        source.properties =
+            [("a \"b\"", "\\ \n é \u{1f600}"), ("os", "Debian")].map(|(k, v)| (k.into(), v.into())).into();
         source.filename = "],\"project\":\"\"}".into();
         let names = [("a/b", ""), ("c", "\"it\"")].map(|(name, description)| AliasName { name, description });
         for count in 0..=2 {
@@ -205,8 +207,23 @@ mod tests {
         let kept = whole(&open(&source).unwrap(), "", "default").unwrap();
         let fields = Fields::parse(&kept).unwrap();
         for field in [
-            "architecture", "auto_update", "cached", "created_at", "expires_at", "filename", "fingerprint", "last_used_at",
-            "project", "public", "size", "type", "uploaded_at", "properties.a \"b\"", "properties.os", "properties.", "none",
+            "architecture",
+            "auto_update",
+            "cached",
+            "created_at",
+            "expires_at",
+            "filename",
+            "fingerprint",
+            "last_used_at",
+            "project",
+            "public",
+            "size",
+            "type",
+            "uploaded_at",
+            "properties.a \"b\"",
+            "properties.os",
+            "properties.",
+            "none",
         ] {
             assert_eq!(fields.field("team", field), image_field(&source, "team", field), "{field}");
         }

@@ -6,6 +6,7 @@ use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::{find, look};
 use super::place::place;
+use super::records::Changed;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
 use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, names};
@@ -70,11 +71,15 @@ impl Catalog {
         let place = place(&mut tx, sight.project, &new.image).await?;
         let id = insert(&mut tx, sight.project, new, place.as_ref(), &self.actor, now).await?;
         self.record_image(&mut tx, new, now).await?;
+        let mut changed = Changed::default();
         for ImageAlias { name, description } in &new.aliases {
             let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
             let moved = tx.row(sql, values![sight.project, name.as_str()]).await?.is_some();
             if moved && new.new_aliases {
                 return Err(CatalogError::AliasExists(name.clone()));
+            }
+            if moved {
+                changed.alias(&mut tx, sight.project, name).await?;
             }
             tx.execute(
                 "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
@@ -88,9 +93,12 @@ impl Catalog {
             let detail = [("target", target.as_str())];
             record(&mut tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
         }
-        if let Some((product, _)) = place {
+        let product = place.map(|(product, _)| product);
+        if let Some(product) = product {
             names::refresh(&mut tx, product).await?;
         }
+        changed.image(&mut tx, id, product).await?;
+        changed.write(&mut tx).await?;
         bump_revision(&mut tx, now).await?;
         let row = find(&mut tx, sight.project, &new.image.fingerprint).await?;
         let stored = one(&mut tx, sight, new, row).await?;

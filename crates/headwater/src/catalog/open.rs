@@ -14,7 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgConnection};
 
 use super::engine::{Engine, PATIENCE, Tx, values};
-use super::{CatalogError, Location};
+use super::{CatalogError, Location, records};
 
 /// How many connections answer reads at the same time.
 const READERS: u32 = 8;
@@ -37,7 +37,15 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../../../migrations/sqlite/0002_identities.sql"),
         postgres: include_str!("../../../../migrations/postgres/0002_identities.sql"),
     },
+    Migration {
+        number: LISTS,
+        sqlite: include_str!("../../../../migrations/sqlite/0004_lists.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0004_lists.sql"),
+    },
 ];
+
+/// The migration whose tables are filled from the rows that are there.
+const LISTS: i64 = 4;
 
 /// The last schema that this program knows.
 fn known() -> i64 {
@@ -74,6 +82,9 @@ async fn migrate(engine: &Engine) -> Result<(), CatalogError> {
         match tx {
             Tx::Sqlite(_) => tx.script(migration.sqlite).await?,
             Tx::Postgres(_) => tx.script(migration.postgres).await?,
+        }
+        if migration.number == LISTS {
+            records::fill(&mut tx).await?;
         }
         tx.execute("INSERT INTO schema_migrations (number) VALUES ($1)", values![migration.number]).await?;
     }

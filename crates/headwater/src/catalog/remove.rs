@@ -6,6 +6,7 @@ use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::find;
 use super::place::tidy;
+use super::records::{self, Changed};
 use super::rows::ImageRow;
 use super::sight::project_id;
 use super::{Catalog, CatalogError, bump_revision};
@@ -48,6 +49,9 @@ impl Catalog {
 
 /// Takes an image's rows away and retires the files that no image needs any more.
 pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Timestamp) -> Result<(), CatalogError> {
+    let mut changed = Changed::default();
+    changed.image(tx, row.id, row.place.as_ref().map(|(product, _)| *product)).await?;
+    records::forget(tx, project, row.id).await?;
     tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
     let audience = if row.image.public { GUESTS } else { project };
     for (_, file) in row.image.files.iter() {
@@ -69,5 +73,5 @@ pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Times
     if let Some((product, version)) = &row.place {
         tidy(tx, *product, version).await?;
     }
-    Ok(())
+    changed.write(tx).await
 }

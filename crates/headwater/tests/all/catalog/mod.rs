@@ -7,6 +7,7 @@ mod committing;
 mod concurrency;
 mod files;
 mod identities;
+mod lists;
 mod model;
 mod opening;
 mod operations;

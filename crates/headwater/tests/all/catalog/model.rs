@@ -107,6 +107,7 @@ async fn run(steps: Vec<Step>) {
     for step in steps {
         apply(&catalog, &mut model, &step).await;
         compare(&catalog, &model, &step).await;
+        super::lists::all_agree(&home, &catalog, &PROJECTS, &format!("after {step:?}")).await;
     }
 }
 
