@@ -13,7 +13,8 @@ import time
 from .machine import Others
 from .process import Failed, Run
 
-SINK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sink.py")
+HERE = os.path.dirname(os.path.abspath(__file__))
+SINK, ASK = os.path.join(HERE, "sink.py"), os.path.join(HERE, "ask.lua")
 
 
 def measured(server, report, load):
@@ -46,12 +47,14 @@ def curl(url, out="/dev/null"):
     return {"received": int(size), "seconds": float(seconds), "cpu": run.cpu}
 
 
-def wrk(url, connections, seconds, headers=(), keep=True):
-    """Requests a second by wrk, over kept connections or with a new one for each request."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+def wrk(url, connections, seconds, headers=(), keep=True, paths=None, seed=0):
+    """Requests a second by wrk, over kept connections or with a new one for each request. With `paths`, a file of one path a
+    line, each request is for one of them at random, compressed or not."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "60s"]
     for header in (*headers, *(() if keep else ("Connection: close",))):
         command += ["-H", header]
-    run = Run([*command, url], seconds=seconds + 30)
+    script = ["-s", ASK, url, "--", paths, str(seed)] if paths else [url]
+    run = Run([*command, *script], seconds=seconds + 90)
     text = run.output
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)

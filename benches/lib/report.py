@@ -3,6 +3,7 @@
     report = Report("download", "Downloads beside nginx", ["headwater", "nginx"])
     report.row("https, 8 clients", "wall time", "s", [1.1, 1.2], [1.3, 1.2], better="lower", aim=1.0)
     report.limit("server, 64 downloads", "resident memory", "B", 48e6, most=100 * MIB)
+    report.picture("growth", chart)     # a lib/chart.py Chart
     report.finish(folder)       # prints, writes NAME.json and NAME.md, says whether all limits held
 """
 
@@ -15,7 +16,9 @@ from .units import show
 
 
 class Report:
-    def __init__(self, name, title, sides, command):
+    def __init__(self, name, title, sides, command, compare=(0, 1)):
+        """`compare` says which two sides ratios are of: the first to the second."""
+        self.compare = compare
         self.name = name
         self.title = title
         self.sides = sides
@@ -24,6 +27,7 @@ class Report:
         self.notes = []
         self.rows = []
         self.limits = []
+        self.pictures = []
         self.others = []  # shares of the machine that others took, one per measured piece
 
     def note(self, text):
@@ -31,15 +35,21 @@ class Report:
         self.notes.append(text)
         print("    " + text, flush=True)
 
-    def row(self, what, measure, unit, *samples, better="lower", aim=None, compared=True):
-        """Samples of each side, of the same rounds; `compared` says whether a ratio means anything. Ratios are those of the first side to the second; `aim` is the
-        least that the median ratio should be: "MISSED" is said when no round reached it. A side may be None where it has no such figure."""
-        row = {"what": what, "measure": measure, "unit": unit, "better": better, "aim": aim, "sides": {}}
+    def row(self, what, measure, unit, *samples, better="lower", aim=None, compared=True, goal=None):
+        """Samples of each side, of the same rounds; `compared` says whether a ratio means anything. Ratios are those of the first compared side to the
+        second; `aim` is the least that the median ratio should be: "MISSED" is said when no round reached it. `goal` is what the first compared
+        side's own figure should reach, whatever the other has. A side may be None where it has no such figure."""
+        row = {"what": what, "measure": measure, "unit": unit, "better": better, "aim": aim, "goal": goal, "sides": {}}
         for side, values in zip(self.sides, samples):
             if values:
                 row["sides"][side] = {"samples": values, "median": median(values), "spread": spread(values)}
-        if compared and len(samples) > 1 and samples[0] and samples[1]:
-            each = ratios(samples[0], samples[1], better)
+        first, second = self.compare
+        pair = [samples[first], samples[second]] if len(samples) > 1 else [None, None]
+        if goal is not None:
+            own = median(samples[first] if len(samples) > 1 else samples[0])
+            row["met"] = own <= goal if better == "lower" else own >= goal
+        if compared and pair[0] and pair[1]:
+            each = ratios(*pair, better)
             row["ratio"] = {"median": median(each), "lowest": min(each), "highest": max(each)}
             row["reached"] = aim is None or row["ratio"]["median"] >= aim
             row["undecided"] = aim is not None and row["ratio"]["lowest"] < aim < row["ratio"]["highest"]
@@ -56,12 +66,20 @@ class Report:
         parts = [f"{side} {show(figures['median'], row['unit'])}" for side, figures in row["sides"].items()]
         if "ratio" in row:
             parts.append(_ratio(row))
-        return ", ".join(parts)
+        return ", ".join([*parts, *filter(None, [_verdict(row)])])
+
+    def picture(self, name, chart):
+        """A chart for the page, kept beside the results."""
+        self.pictures.append((name, chart.title, chart.svg()))
 
     def finish(self, folder):
         os.makedirs(folder, exist_ok=True)
+        for name, _, svg in self.pictures:
+            with open(os.path.join(folder, name + ".svg"), "w") as out:
+                out.write(svg)
         with open(os.path.join(folder, self.name + ".json"), "w") as out:
-            json.dump({k: v for k, v in self.__dict__.items()}, out, indent=1)
+            kept = {**self.__dict__, "pictures": [name for name, _, _ in self.pictures]}
+            json.dump(kept, out, indent=1)
             out.write("\n")
         with open(os.path.join(folder, self.name + ".md"), "w") as out:
             out.write(self.markdown())
@@ -84,6 +102,7 @@ class Report:
             )
         if self.notes:
             parts.append("\n".join("- " + note for note in self.notes))
+        parts += [f"![{title}](performance/{name}.svg)" for name, title, _ in self.pictures]
         if self.rows:
             parts.append(_table(self._cells()))
         if self.limits:
@@ -93,7 +112,7 @@ class Report:
     def _cells(self):
         if not self.rows:
             return []
-        compared = any("ratio" in row for row in self.rows)
+        compared = any("ratio" in row or row["goal"] is not None for row in self.rows)
         head = ["what", "measure"] + self.sides + (["times as good", ""] if compared else [])
         cells = [head]
         for row in self.rows:
@@ -128,6 +147,9 @@ def _times(value):
 
 
 def _verdict(row):
+    if row.get("goal") is not None:
+        sign = "<" if row["better"] == "lower" else ">"
+        return f"aim {sign} {show(row['goal'], row['unit'])} {'reached' if row['met'] else 'MISSED'}"
     if row.get("aim") is None or "ratio" not in row:
         return ""
     verdict = "reached" if row["reached"] else "within the spread" if row["undecided"] else "MISSED"

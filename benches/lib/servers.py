@@ -10,6 +10,7 @@ LXD is in lib/lxd.py.
 """
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -79,24 +80,28 @@ class Nginx:
 
 
 class Headwater:
-    """The built program, with a data folder below `place`, and its command line on the same folder."""
+    """The built program, with a data folder below `place` (or the one that is given), and its command line on the same folder."""
 
     name = "headwater"
 
-    def __init__(self, place, folder="headwater"):
+    def __init__(self, place, folder="headwater", data=None):
         self.binary = place.binary
-        self.data = place.path(folder, "")
+        self.data = data or place.path(folder, "")
         self.log = place.path(folder + ".log")
         self.port = free_port()
         self.http, self.https = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{self.port}"
         self.certificate = os.path.join(self.data, "tls", "server.crt")
         self.key = os.path.join(self.data, "tls", "server.key")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWATER_")}
+        # Made-up catalogs are of a day long ago; nothing is to be tidied up while it is measured.
+        self.env["HEADWATER_AUDIT_DAYS"] = "0"
 
     def start(self):
+        """Starts the server; returns the seconds from there until it said that it is ready."""
         command = [self.binary, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
+        began = time.perf_counter()
         self.process = Process(command, self.log, env=self.env)
-        wait_for_port(self, self.port)
+        return wait_until_ready(self, began)
 
     def run(self, *arguments):
         """A verb of the command line; returns the finished Run."""
@@ -135,6 +140,24 @@ def wait_for_port(server, port, seconds=30):
         except OSError:
             time.sleep(0.05)
     raise Failed(f"{server.name} does not listen on port {port}: {server.process.tail()}")
+
+
+def wait_until_ready(server, began, seconds=120):
+    """Asks /readyz again and again, a millisecond apart; returns the seconds since `began`."""
+    while time.perf_counter() - began < seconds:
+        if not server.process.alive():
+            raise Failed(f"{server.name} ended: {server.process.tail()}")
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=seconds)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return time.perf_counter() - began
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.001)
+    raise Failed(f"{server.name} was not ready after {seconds} s: {server.process.tail()}")
 
 
 def certificate(place):

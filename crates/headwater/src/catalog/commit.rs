@@ -1,10 +1,11 @@
+use std::collections::{BTreeSet, HashMap};
+
 use headwater_formats::image::Image;
 use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
-use super::engine::{Tx, values};
-use super::images::{find, look};
+use super::engine::{Batch, Tx, values};
 use super::place::place;
 use super::records::Changed;
 use super::rows::{self, ImageRow, preference, to_json};
@@ -53,11 +54,74 @@ impl Catalog {
         now: Timestamp,
         ensure: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<Committed, CatalogError> {
+        let mut ensure = Some(ensure);
+        let ensure = |_| ensure.take().map_or(Ok(()), |ensure| ensure());
+        let mut committed = self.commit_images(std::slice::from_ref(new), now, ensure).await?;
+        committed.pop().ok_or_else(gone)
+    }
+
+    /// Lists several images, of any projects, in one transaction: all of them or, after an error, none. They are taken in in their
+    /// order, as [`Catalog::commit_image`] would one after the other, but readers see one new revision, and the names of a product
+    /// are made once. The answer has one entry for each, in the same order, as it stands when all are listed.
+    ///
+    /// `ensure` is called once for each image that is new, with its place in the list. Nobody else can write until the transaction
+    /// ends: a few thousand images at a time are a good measure.
+    ///
+    /// # Errors
+    /// As [`Catalog::commit_image`], of the first image that fails.
+    pub async fn commit_images(
+        &self,
+        new: &[NewImage],
+        now: Timestamp,
+        mut ensure: impl FnMut(usize) -> std::io::Result<()> + Send,
+    ) -> Result<Vec<Committed>, CatalogError> {
         let mut tx = self.engine.write().await?;
-        let sight = Sight { project: project_id(&mut tx, &new.project).await?, private: true };
-        if let Some(row) = look(&mut tx, sight.project, &new.image.fingerprint).await? {
-            let stored = one(&mut tx, sight, new, row).await?;
-            return Ok(Committed::Already(stored));
+        let (mut taken, mut products) = (Vec::with_capacity(new.len()), BTreeSet::new());
+        let mut shown = Changed::default();
+        let mut project: Option<(&ProjectName, i64)> = None;
+        for (number, new) in new.iter().enumerate() {
+            let id = match project {
+                Some((name, id)) if *name == new.project => id,
+                _ => project_id(&mut tx, &new.project).await?,
+            };
+            project = Some((&new.project, id));
+            let image = self.take_in(&mut tx, id, new, now, &mut shown, || ensure(number)).await?;
+            products.extend(image.product);
+            taken.push(image);
+        }
+        // When all were there already, nothing was changed.
+        let changed = taken.iter().any(|image| image.new);
+        if changed {
+            for product in products {
+                names::refresh(&mut tx, product).await?;
+            }
+            for image in taken.iter().filter(|image| image.new) {
+                shown.image(&mut tx, image.id, image.product).await?;
+            }
+            shown.write(&mut tx).await?;
+            bump_revision(&mut tx, now).await?;
+        }
+        let committed = committed(&mut tx, new, &taken).await?;
+        if changed {
+            tx.commit().await?;
+        }
+        Ok(committed)
+    }
+
+    /// Writes what an image needs of its own, unless the project has it. What is written once for all images of a transaction is
+    /// left to the caller: the names of its product, what lists show, the revision.
+    async fn take_in(
+        &self,
+        tx: &mut Tx,
+        project: i64,
+        new: &NewImage,
+        now: Timestamp,
+        shown: &mut Changed,
+        ensure: impl FnOnce() -> std::io::Result<()> + Send,
+    ) -> Result<Taken, CatalogError> {
+        let sql = "SELECT id FROM images WHERE project_id = $1 AND fingerprint = $2";
+        if let Some(row) = tx.row(sql, values![project, new.image.fingerprint.to_string()]).await? {
+            return Ok(Taken { project, id: row.int(0)?, new: false, product: None });
         }
         ensure().map_err(CatalogError::Bytes)?;
         for (_, file) in new.image.files.iter() {
@@ -68,42 +132,31 @@ impl Catalog {
             )
             .await?;
         }
-        let place = place(&mut tx, sight.project, &new.image).await?;
-        let id = insert(&mut tx, sight.project, new, place.as_ref(), &self.actor, now).await?;
-        self.record_image(&mut tx, new, now).await?;
-        let mut changed = Changed::default();
+        let place = place(tx, project, &new.image).await?;
+        let id = insert(tx, project, new, place.as_ref(), &self.actor, now).await?;
+        self.record_image(tx, new, now).await?;
         for ImageAlias { name, description } in &new.aliases {
             let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
-            let moved = tx.row(sql, values![sight.project, name.as_str()]).await?.is_some();
+            let moved = tx.row(sql, values![project, name.as_str()]).await?.is_some();
             if moved && new.new_aliases {
                 return Err(CatalogError::AliasExists(name.clone()));
             }
             if moved {
-                changed.alias(&mut tx, sight.project, name).await?;
+                shown.alias(tx, project, name).await?;
             }
             tx.execute(
                 "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (project_id, name) DO UPDATE \
                  SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
-                values![sight.project, name.as_str(), description.as_str(), now.unix(), id],
+                values![project, name.as_str(), description.as_str(), now.unix(), id],
             )
             .await?;
             let action = if moved { Action::ImageAliasUpdated } else { Action::ImageAliasCreated };
             let target = new.image.fingerprint.to_string();
             let detail = [("target", target.as_str())];
-            record(&mut tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
+            record(tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
         }
-        let product = place.map(|(product, _)| product);
-        if let Some(product) = product {
-            names::refresh(&mut tx, product).await?;
-        }
-        changed.image(&mut tx, id, product).await?;
-        changed.write(&mut tx).await?;
-        bump_revision(&mut tx, now).await?;
-        let row = find(&mut tx, sight.project, &new.image.fingerprint).await?;
-        let stored = one(&mut tx, sight, new, row).await?;
-        tx.commit().await?;
-        Ok(Committed::New(stored))
+        Ok(Taken { project, id, new: true, product: place.map(|(product, _)| product) })
     }
 
     async fn record_image(&self, tx: &mut Tx, new: &NewImage, now: Timestamp) -> Result<(), CatalogError> {
@@ -171,7 +224,47 @@ async fn insert(
     Ok(id)
 }
 
-async fn one(tx: &mut Tx, sight: Sight, new: &NewImage, row: ImageRow) -> Result<StoredImage, CatalogError> {
-    let mut stored = names::stored(tx, sight, &new.project, vec![row]).await?;
-    stored.pop().ok_or_else(|| CatalogError::Corrupt("an image is missing".into()))
+/// What was taken in of one image.
+struct Taken {
+    project: i64,
+    id: i64,
+    /// Whether the project did not have it before.
+    new: bool,
+    /// The product that it was placed in.
+    product: Option<i64>,
+}
+
+/// The images as they stand now, in the order of the list.
+async fn committed(tx: &mut Tx, new: &[NewImage], taken: &[Taken]) -> Result<Vec<Committed>, CatalogError> {
+    let mut rows = HashMap::new();
+    let ids: Vec<i64> = taken.iter().map(|image| image.id).collect();
+    for batch in Batch::of(&ids) {
+        let mut values = values![];
+        let tail = format!(" WHERE i.id IN ({})", batch.bind(&mut values));
+        rows.extend(rows::images(tx, &tail, values).await?.into_iter().map(|row| (row.id, row)));
+    }
+    // Names are read for all images of a project at once.
+    let mut projects: HashMap<i64, (&ProjectName, Vec<ImageRow>)> = HashMap::new();
+    for (image, new) in taken.iter().zip(new) {
+        if let Some(row) = rows.remove(&image.id) {
+            projects.entry(image.project).or_insert((&new.project, Vec::new())).1.push(row);
+        }
+    }
+    let mut stored = HashMap::new();
+    for (project, (name, rows)) in projects {
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let images = names::stored(tx, Sight { project, private: true }, name, rows).await?;
+        stored.extend(ids.into_iter().zip(images));
+    }
+    taken
+        .iter()
+        .map(|image| {
+            let stored = stored.get(&image.id).cloned().ok_or_else(gone)?;
+            Ok(if image.new { Committed::New(stored) } else { Committed::Already(stored) })
+        })
+        .collect()
+}
+
+fn gone() -> CatalogError {
+    CatalogError::Corrupt("an image is missing".into())
 }

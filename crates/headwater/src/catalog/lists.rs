@@ -223,19 +223,8 @@ impl ImageList {
         }
         let mut tx = self.catalog.engine.read().await?;
         let sight = sight(&mut tx, &self.viewer, &self.project).await?;
-        let mut fewest = MOST_CANDIDATES + 1;
-        let mut rarest = None;
-        for terms in &needed {
-            let number = count(&mut tx, sight, terms, fewest).await?;
-            if number < fewest {
-                fewest = number;
-                rarest = Some(terms);
-            }
-        }
-        let found = match rarest {
-            None => return Ok(Source::All),
-            Some(terms) => candidates(&mut tx, sight, terms).await?,
-        };
+        let Some(terms) = rarest(&mut tx, sight, &needed).await? else { return Ok(Source::All) };
+        let found = candidates(&mut tx, sight, terms).await?;
         tx.commit().await?;
         Ok(Source::These(found.into_iter().rev().collect()))
     }
@@ -329,13 +318,36 @@ fn unreadable(why: serde_json::Error) -> CatalogError {
     CatalogError::Corrupt(why.to_string())
 }
 
+/// The terms that the fewest images have; `None` when so many have them that looking at all images is no more work.
+async fn rarest<'a, 'b>(
+    tx: &mut Tx,
+    sight: Sight,
+    needed: &'a [Vec<Term<'b>>],
+) -> Result<Option<&'a [Term<'b>]>, CatalogError> {
+    // First a little is counted of each, so that what is common costs nothing where something is rare.
+    for most in [MOST_CANDIDATES / 256, MOST_CANDIDATES / 16, MOST_CANDIDATES] {
+        let mut rarest = None;
+        let mut fewest = most + 1;
+        for terms in needed {
+            let number = count(tx, sight, terms, fewest).await?;
+            if number < fewest {
+                (fewest, rarest) = (number, Some(terms.as_slice()));
+            }
+        }
+        if rarest.is_some() {
+            return Ok(rarest);
+        }
+    }
+    Ok(None)
+}
+
 /// How many images have one of these terms, counted up to `most`. Such that the viewer does not see count, too, and one with several of the terms
 /// counts several times: it is about the work.
 async fn count(tx: &mut Tx, sight: Sight, terms: &[Term<'_>], most: i64) -> Result<i64, CatalogError> {
     let mut number = 0;
     for term in terms {
         let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM image_terms WHERE term = $1 LIMIT $2) t";
-        let found = tx.row(sql, values![records::term(sight.project, term), most]).await?;
+        let found = tx.row(sql, values![records::term(sight.project, term), most - number]).await?;
         number += found.map_or(Ok(0), |row| row.int(0))?;
         if number >= most {
             break;

@@ -27,6 +27,8 @@ const PAGE: usize = 256;
 pub(super) struct Changed {
     images: BTreeSet<i64>,
     products: BTreeSet<i64>,
+    /// Products whose following aliases were looked at.
+    lines: BTreeSet<i64>,
 }
 
 impl Changed {
@@ -39,6 +41,9 @@ impl Changed {
         self.products(tx, hidden, values![id]).await?;
         let Some(product) = product else { return Ok(()) };
         self.products.insert(product);
+        if !self.lines.insert(product) {
+            return Ok(());
+        }
         let hidden = "SELECT n.product_id FROM products p JOIN aliases a ON a.project_id = p.project_id \
              AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
              JOIN product_names n ON n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name \
@@ -61,7 +66,7 @@ impl Changed {
 
     /// Something of these images that has nothing to do with their names.
     pub(super) fn only(images: impl IntoIterator<Item = i64>) -> Self {
-        Self { images: images.into_iter().collect(), products: BTreeSet::new() }
+        Self { images: images.into_iter().collect(), ..Self::default() }
     }
 
     async fn products(&mut self, tx: &mut Tx, sql: &'static str, values: Vec<Value>) -> Result<(), CatalogError> {

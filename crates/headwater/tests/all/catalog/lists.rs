@@ -154,6 +154,7 @@ async fn an_older_catalog_is_filled_when_it_is_opened(home: &Home) {
 #[derive(Debug, Clone)]
 enum Step {
     Commit { project: usize, number: u32, public: bool, minute: i64, alias: Option<usize> },
+    Several { numbers: Vec<(usize, u32)>, public: bool, alias: usize },
     Delete { project: usize, number: u32 },
     Edit { project: usize, number: u32, public: bool, release: usize, serial: Option<u8> },
     Alias { project: usize, name: usize, number: u32 },
@@ -175,6 +176,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (project.clone(), number.clone(), any::<bool>(), 0..3i64, proptest::option::of(name.clone())).prop_map(
             |(project, number, public, minute, alias)| Step::Commit { project, number, public, minute, alias }
         ),
+        2 => (proptest::collection::vec((project.clone(), number.clone()), 1..5), any::<bool>(), name.clone())
+            .prop_map(|(numbers, public, alias)| Step::Several { numbers, public, alias }),
         2 => (project.clone(), number.clone()).prop_map(|(project, number)| Step::Delete { project, number }),
         4 => (project.clone(), number.clone(), any::<bool>(), release.clone(), proptest::option::of(0..3u8)).prop_map(
             |(project, number, public, release, serial)| Step::Edit { project, number, public, release, serial }
@@ -214,6 +217,13 @@ async fn apply(catalog: &Catalog, step: &Step) {
             let aliases: Vec<&str> = alias.iter().map(|name| NAMES[*name]).collect();
             let new = new(PROJECTS[at], made(number, public, minute), &aliases);
             catalog.commit_image(&new, now, || Ok(())).await.map(|_| ())
+        }
+        Step::Several { numbers, public, alias } => {
+            let made = |(at, number): (usize, u32)| {
+                new(PROJECTS[at], made(number, public, i64::from(number)), &[NAMES[alias]])
+            };
+            let new: Vec<_> = numbers.into_iter().map(made).collect();
+            catalog.commit_images(&new, now, |_| Ok(())).await.map(|_| ())
         }
         Step::Delete { project: at, number } => {
             catalog.delete_image(&project(PROJECTS[at]), &fingerprint(number), now).await

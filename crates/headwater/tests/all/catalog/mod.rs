@@ -3,6 +3,7 @@
 mod address_keys;
 mod aliases;
 mod audit;
+mod bulk;
 mod committing;
 mod concurrency;
 mod files;

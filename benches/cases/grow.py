@@ -1,0 +1,163 @@
+"""How cost grows with the catalog, from 1,000 to 1,000,000 images: look-ups, starting, memory, a list of everything."""
+
+import urllib.parse
+
+from lib import load
+from lib.catalogs import catalog
+from lib.chart import Chart
+from lib.client import Client
+from lib.place import Place, need
+from lib.process import Failed
+from lib.report import Report
+from lib.servers import Headwater
+from lib.stats import in_turn, median, percentile
+from lib.units import MIB
+
+import random
+import time
+
+COUNTS = (1_000, 20_000, 100_000, 1_000_000)
+QUICK = (1_000, 10_000)
+GROWTH = 1 / 1.5  # as fast with the largest catalog as this part of with the smallest
+SECONDS = 3
+START = 1.0  # seconds, with the largest
+IDLE = 64 * MIB
+LISTING = 150 * MIB
+LIST_RATE = 100e6  # bytes a second
+MATCHES = 10
+LIST = "/1.0/images?recursion=1"
+
+
+def run(options):
+    need("wrk", "openssl")
+    counts = QUICK if options.quick else COUNTS
+    seconds = 1 if options.quick else SECONDS
+    with Place(options.binary) as place:
+        sides = [f"{count:,} images" for count in counts]
+        report = Report("grow", "How cost grows with the catalog", sides, options.command, compare=(-1, 0))
+        report.note(
+            "Made-up images (crates/headwater/examples/fill.rs), all public, four versions of each product, and a twenty-fifth as many private ones "
+            "in another project. The ratios are of the largest catalog to the smallest: 1× is a cost that does not grow."
+        )
+        report.note(
+            f"Look-ups: wrk with one kept connection for {seconds} s, https with TLS 1.3; each request is for another of up to 200,000 images, "
+            "5,000 aliases or 50,000 filters, drawn at random, so that no answer is asked for often enough to be at hand. Times are the median of a run's requests."
+        )
+        report.note(f"The filter is `properties.os eq … and properties.serial eq …`, which matches {MATCHES} images.")
+        servers = _start(place, report, counts, options.rounds)
+        _look_up(place, report, counts, servers, options.rounds, seconds)
+        _list(report, counts, servers, min(options.rounds, 3))
+        return report.finish(options.results)
+
+
+def _start(place, report, counts, rounds):
+    """Starts a server on each catalog, some times over; leaves them running."""
+    servers = [Headwater(place, f"headwater-{count}", catalog(count).folder) for count in counts]
+    for server in servers:
+        server.start()  # the first start makes certificates, and files are read into the page cache
+        server.process.end()
+
+    def start(server):
+        seconds = server.start()
+        time.sleep(1)
+        idle = server.process.rss()
+        server.process.end()
+        return seconds, idle
+
+    results = in_turn(rounds, *(lambda s=server: start(s) for server in servers))
+    starts = [[seconds for seconds, _ in side] for side in results]
+    report.row("start", "until /readyz answers", "s", *starts, compared=False, goal=START)
+    report.row("idle", "resident memory", "B", *([idle for _, idle in side] for side in results), compared=False)
+    report.limit(f"idle, {counts[-1]:,} images", "resident memory", "B", max(idle for _, idle in results[-1]), IDLE)
+    for server in servers:
+        server.start()
+    return servers
+
+
+def _look_up(place, report, counts, servers, rounds, seconds):
+    chart = Chart("Look-ups, by the size of the catalog", "images in the catalog", "median time of a request (µs)")
+    for kind, make in {"one image": _images, "one alias": _aliases, "filter": _filters}.items():
+        files, seeds = [], [0] * len(servers)
+        for count, server in zip(counts, servers):
+            paths = make(catalog(count))
+            _check(kind, server, random.Random(count).sample(paths, 20))
+            files.append(place.path("paths", f"{kind} {count}"))
+            with open(files[-1], "w") as out:
+                out.write("\n".join(paths))
+
+        def ask(number):
+            seeds[number] += 1
+            server, file = servers[number], files[number]
+            return load.measured(
+                server, report, lambda: load.wrk(server.https, 1, seconds, paths=file, seed=seeds[number])
+            )
+
+        results = in_turn(rounds, *(lambda n=number: ask(n) for number in range(len(servers))))
+        times = [[one["p50"] for one in side] for side in results]
+        report.row(kind, "time", "s", *times, aim=GROWTH)
+        cpu = [[one["server_cpu"] / one["requests"] for one in side] for side in results]
+        report.row(kind, "server CPU per request", "s", *cpu)
+        chart.line(kind, [(count, median(side) * 1e6) for count, side in zip(counts, times)])
+    report.picture("grow-look-ups", chart)
+
+
+def _images(held):
+    return [f"/1.0/images/{fingerprint}" for fingerprint in held.samples("fingerprints")]
+
+
+def _aliases(held):
+    return [f"/1.0/images/aliases/{urllib.parse.quote(name, safe='')}" for name in held.samples("aliases")]
+
+
+def _filters(held):
+    filters = [line.rsplit(" ", 1) for line in held.samples("filters")]
+    questions = [f"properties.os eq {system} and properties.serial eq {serial}" for system, serial in filters]
+    return ["/1.0/images?" + urllib.parse.urlencode({"recursion": 1, "filter": one}) for one in questions]
+
+
+def _check(kind, server, paths):
+    """What is timed must be the right answer."""
+    client = Client(server.https)
+    for path in paths:
+        found = client.json(path)["metadata"]
+        if kind == "filter":
+            right = len(found) == MATCHES
+        elif kind == "one alias":
+            right = urllib.parse.unquote(path).endswith("/" + found["name"])
+        else:
+            right = path.endswith(found["fingerprint"])
+        if not right:
+            raise Failed(f"{path} was answered with {str(found)[:300]}")
+
+
+def _list(report, counts, servers, rounds):
+    """Everything, as one answer; the client drops what arrives."""
+    for count, server in zip(counts, servers):
+        _whole(server, count)
+
+    def ask(server):
+        return load.measured(server, report, lambda: load.download(server.https + LIST, 1, 900))
+
+    results = in_turn(rounds, *(lambda s=server: ask(s) for server in servers))
+    rates = [[one["received"] / one["seconds"] for one in side] for side in results]
+    report.row("list of all, as objects", "throughput", "MB/s", *([r / 1e6 for r in side] for side in rates), better="higher", compared=False, goal=LIST_RATE / 1e6)
+    each = [[one["seconds"] / count for one in side] for side, count in zip(results, counts)]
+    report.row("list of all, as objects", "time per image", "s", *each)
+    memory = [[one["server_peak"] for one in side] for side in results]
+    report.row("list of all, as objects", "resident memory, most", "B", *memory, compared=False)
+    report.limit(f"list of {counts[-1]:,} images", "resident memory, most", "B", max(memory[-1]), LISTING)
+    size = results[-1][0]["received"]
+    report.note(
+        f"The list of {counts[-1]:,} images is {size / 1e6:,.0f} MB, not compressed; the client counts and drops it. "
+        f"99 of 100 runs of it took less than {percentile([one['seconds'] for one in results[-1]], 0.99):.1f} s."
+    )
+    chart = Chart("Resident memory of the server", "images in the catalog", "most while everything is listed (MiB)")
+    chart.line("headwater", [(count, median(side) / MIB) for count, side in zip(counts, memory)])
+    report.picture("grow-memory", chart)
+
+
+def _whole(server, count):
+    """The list is whole: so many URLs of images."""
+    answer, body = Client(server.https).get("/1.0/images", **{"Accept-Encoding": "identity"})
+    if answer.status != 200 or body.count(b'"/1.0/images/') != count:
+        raise Failed(f"the list of {count} images has {body.count(b'/1.0/images/')}")
