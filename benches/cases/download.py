@@ -1,4 +1,4 @@
-"""Downloads of a 1 GiB file, over http and https, by 1, 8 and 64 clients, beside nginx."""
+"""Downloads of a 1 GiB file, over http and https, by 1, 8, 64 and 256 clients, beside nginx."""
 
 from lib import images, load
 from lib.report import Report
@@ -6,13 +6,15 @@ from lib.place import Place, need
 from lib.process import Failed
 from lib.servers import Headwater, Nginx, certificate
 from lib.stats import in_turn
-from lib.units import GIB
+from lib.units import GIB, MIB
 
 import hashlib
 import os
 
-CLIENTS = (1, 8, 64)
-SECONDS = 10  # the most that one run may take
+CLIENTS = (1, 8, 64, 256)
+MEMORY = (64, 256)  # so many clients cost memory worth telling
+LIMIT = 100 * MIB  # of the server's, with the most clients
+SECONDS, QUICK_SECONDS = 10, 2  # the most that one run may take
 
 
 def run(options):
@@ -29,10 +31,11 @@ def run(options):
             "The client drops what arrives, without copying or decrypting it, so that the server is what is measured; "
             "the rows of curl are a real client's. Server and client share the cores."
         )
+        seconds = QUICK_SECONDS if options.quick else SECONDS
         report.note(
-            f"A run ends after {SECONDS} s at the latest: 64 clients seldom finish the file, and what came by then counts."
+            f"A run ends after {seconds} s at the latest: 64 clients seldom finish the file, and what came by then counts."
         )
-        _compare(report, first, second, path, root, size, options.rounds)
+        _compare(report, first, second, path, root, size, options.rounds, seconds)
         return report.finish(options.results)
 
 
@@ -62,7 +65,7 @@ def _itself(place, _metadata, root):
     return *both, "/file"
 
 
-def _compare(report, first, second, path, root, size, rounds):
+def _compare(report, first, second, path, root, size, rounds, seconds):
     with open(root, "rb") as file:
         wanted = hashlib.file_digest(file, "sha256").hexdigest()
     for scheme in ("http", "https"):
@@ -73,16 +76,21 @@ def _compare(report, first, second, path, root, size, rounds):
         for clients in CLIENTS:
             sides = [
                 lambda side=side, url=url: load.measured(
-                    side, report, lambda: load.download(url, clients, SECONDS, size)
+                    side, report, lambda: load.download(url, clients, seconds, size)
                 )
                 for side, url in zip((first, second), urls)
             ]
             results = in_turn(rounds, *sides)
-            _rows(report, f"{scheme}, {clients} client{'s' * (clients > 1)}", results)
+            what = f"{scheme}, {clients} client{'s' * (clients > 1)}"
+            _rows(report, what, results)
+            if clients in MEMORY:
+                _memory(report, what, results)
+            if clients == max(CLIENTS) and first.name == "headwater":
+                most = max(one["server_peak"] for one in results[0])
+                report.limit(f"server, {what}", "resident memory, most", "B", most, LIMIT)
         ciphers = [side[0]["cipher"] for side in results]
         if scheme == "https":
             report.note(f"Cipher: {ciphers[0]} ({first.name}), {ciphers[1]} ({second.name}).")
-        _memory(report, f"{scheme}, {clients} clients", results)
         sides = [
             lambda side=side, url=url: load.measured(side, report, lambda: load.curl(url))
             for side, url in zip((first, second), urls)
@@ -94,7 +102,7 @@ def _rows(report, what, results, aim=1.0):
     throughput = [[one["received"] / one["seconds"] for one in side] for side in results]
     cpu = [[one["server_cpu"] / (one["received"] / GIB) for one in side] for side in results]
     report.row(what, "throughput", "B/s", *throughput, better="higher", aim=aim)
-    report.row(what, "server CPU per GiB", "s", *cpu)
+    report.row(what, "server CPU per GiB", "s", *cpu, aim=aim)
 
 
 def _memory(report, what, results):

@@ -12,14 +12,14 @@ from lib.units import GIB, MIB
 
 LIMIT = 100 * MIB
 CLIENTS = 64
-SECONDS = 40  # of each kind of download, unless all are to be finished
+SECONDS, QUICK_SECONDS = 40, 5  # of each kind of download, unless all are to be finished
 WHOLE_SECONDS = 1800
 SLOW = 256 * 1024  # bytes a second of a slow client
 
 
 def run(options):
     need("openssl", "qemu-img")
-    size = 4 * GIB if not options.quick else GIB // 4
+    size, most = (GIB // 4, QUICK_SECONDS) if options.quick else (4 * GIB, SECONDS)
     with Place(options.binary, 3 * size) as place:
         metadata, root = images.machine(place.path("image", ""), size)
         size = os.path.getsize(root)
@@ -27,7 +27,7 @@ def run(options):
         report.note(f"A qcow2 of {size / GIB:.2f} GiB, random bytes. Resident memory is VmHWM, the kernel's own highest value.")
         report.note(
             f"{CLIENTS} downloads at once, "
-            + ("each to its end." if options.whole else f"for {SECONDS} s (each to its end with `--whole`).")
+            + ("each to its end." if options.whole else f"for {most} s (each to its end with `--whole`).")
             + f" Slow clients take {SLOW // 1024} KiB/s each, so that buffers fill."
         )
         headwater = Headwater(place)
@@ -36,7 +36,7 @@ def run(options):
         report.limit("`headwater publish`", "resident memory, most", "B", published.rss_peak, LIMIT)
         report.limit("server, meanwhile", "resident memory, most", "B", headwater.process.rss_peak(), LIMIT)
         for name, url in _downloads(headwater, root, fingerprint).items():
-            seconds = WHOLE_SECONDS if options.whole and "slow" not in name else SECONDS
+            seconds = WHOLE_SECONDS if options.whole and "slow" not in name else most
             _serve(report, headwater, name, url, seconds, size)
         return report.finish(options.results)
 

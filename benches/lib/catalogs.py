@@ -1,4 +1,4 @@
-"""Catalogs of any size, made once by crates/headwater/examples/fill.rs and kept in target/bench/catalogs.
+"""Catalogs of any size, made once by the program in benches/fill and kept in target/bench/catalogs.
 
     big = catalog(100_000)
     big.folder                          # a data folder; serve it, and leave it as it is
@@ -8,6 +8,7 @@
 A kept one is made anew when the schema or its maker is another, or with BENCH_FRESH=1 in the environment.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -19,10 +20,9 @@ from .place import TOP
 from .process import Failed
 
 FOLDER = os.path.join(TOP, "target", "bench", "catalogs")
-MAKER = os.path.join(TOP, "crates", "headwater", "examples", "fill.rs")
+MAKER = os.path.join(TOP, "benches", "fill", "src", "main.rs")
 SCHEMA = os.path.join(TOP, "migrations", "sqlite")
 SEED = 1
-_fresh = set()  # those that this run has made, which BENCH_FRESH does not make again
 
 
 class Catalog:
@@ -42,14 +42,14 @@ class Catalog:
         return folder
 
 
+@functools.cache
 def catalog(images):
-    """The catalog with so many public images."""
+    """The catalog with so many public images; in one run the same one, whatever is edited meanwhile."""
     folder, key = os.path.join(FOLDER, str(images)), _key()
     known = os.path.join(folder, "key")
-    fresh = os.environ.get("BENCH_FRESH") and images not in _fresh
-    if not fresh and os.path.exists(known) and _read(known) == key:
+    if not os.environ.get("BENCH_FRESH") and os.path.exists(known) and _read(known) == key:
         return Catalog(folder)
-    maker = _maker()
+    maker = _build()
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(FOLDER, exist_ok=True)
     print(f"    making a catalog of {images:,} images", flush=True)
@@ -62,7 +62,6 @@ def catalog(images):
         raise Failed(f"no catalog of {images} images could be made: {said.stderr.strip()[-500:]}")
     with open(known, "w") as out:
         out.write(key)
-    _fresh.add(images)
     seconds = time.monotonic() - began
     print(f"    made in {seconds:.0f} s, {images / seconds:,.0f} images a second", flush=True)
     return Catalog(folder)
@@ -83,12 +82,12 @@ def _read(path):
         return text.read()
 
 
-def _maker():
+def _build():
     """HEADWATER_FILL, or a release build."""
     path = os.environ.get("HEADWATER_FILL")
     if path:
         return os.path.abspath(path)
-    build = ["cargo", "build", "--release", "--package", "headwater", "--example", "fill"]
+    build = ["cargo", "build", "--release", "--package", "headwater-fill"]
     if subprocess.run(build, cwd=TOP, check=False).returncode:
         raise Failed("the maker of catalogs could not be built")
-    return os.path.join(TOP, "target", "release", "examples", "fill")
+    return os.path.join(TOP, "target", "release", "headwater-fill")

@@ -44,6 +44,31 @@ class Client:
         finally:
             connection.close()
 
+    def stream(self, path, began, **headers):
+        """One request over a new connection: (status and headers, seconds from `began` to them and to the end, the body)."""
+        connection = self._connect()
+        try:
+            connection.request("GET", path, headers={**HEADERS, **headers})
+            answer = connection.getresponse()
+            heads = time.perf_counter() - began
+            body = answer.read()
+            return answer, heads, time.perf_counter() - began, body
+        finally:
+            connection.close()
+
+    def pieces(self, path):
+        """An answer of any length, not compressed, as it comes."""
+        connection = self._connect()
+        try:
+            connection.request("GET", path, headers={**HEADERS, "Accept-Encoding": "identity"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Failed(f"GET {path} was answered with {answer.status}")
+            while piece := answer.read(1 << 20):
+                yield piece
+        finally:
+            connection.close()
+
     def json(self, path):
         answer, body = self.get(path)
         if answer.status != 200:

@@ -3,6 +3,7 @@
     split(folder, GIB)      # metadata.tar.xz and rootfs.squashfs of 1 GiB
     machine(folder, GIB)    # metadata.tar.xz and disk.qcow2
     unified(path, 17)       # the tiny image number 17
+    tiny(folder, 17)        # metadata.tar.xz and rootfs.squashfs of a few hundred bytes
 """
 
 import io
@@ -64,6 +65,19 @@ def unified(path, number):
         _add(tar, "rootfs/etc-issue", f"image {number}\n".encode())
 
 
+def tiny(folder, number, system="Debian", release="bookworm", variant="default"):
+    """Returns (metadata, root) of the tiny container image `number`, one minute newer than the one before."""
+    created = 1767225600 + 60 * number  # in 2026: newer than all made-up ones
+    serial = time.strftime("%Y%m%d_%H:%M", time.gmtime(created))
+    metadata = _metadata(folder, system, variant, release, serial, created)
+    tree, root = os.path.join(folder, "tree"), os.path.join(folder, "rootfs.squashfs")
+    os.makedirs(tree)
+    with open(os.path.join(tree, "issue"), "w") as out:
+        out.write(f"{system} {release} {serial}\n")
+    _run("mksquashfs", tree, root, "-noappend", "-no-progress", "-quiet", "-no-xattrs", "-all-root")
+    return metadata, root
+
+
 def noise(path, size):
     """Random bytes as fast as AES makes them, the same every time."""
     with open(path, "wb") as out:
@@ -80,11 +94,11 @@ def noise(path, size):
             raise Failed(f"openssl could not write {path}")
 
 
-def _metadata(folder, system, variant):
+def _metadata(folder, system, variant, release="one", serial="20250101_0000", created=None):
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "metadata.tar.xz")
-    now = int(time.time())
-    text = YAML.format(os=system, release="one", variant=variant, serial="20250101_0000", created=now)
+    created = created or int(time.time())
+    text = YAML.format(os=system, release=release, variant=variant, serial=serial, created=created)
     with tarfile.open(path, "w:xz") as tar:
         _add(tar, "metadata.yaml", text.encode())
     return path

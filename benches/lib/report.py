@@ -16,9 +16,9 @@ from .units import show
 
 
 class Report:
-    def __init__(self, name, title, sides, command, compare=(0, 1)):
-        """`compare` says which two sides ratios are of: the first to the second."""
-        self.compare = compare
+    def __init__(self, name, title, sides, command, compare=((0, 1),)):
+        """`compare` says of which pairs of sides there are ratios: of the first to the second of each."""
+        self.compare = [[number % len(sides) for number in pair] for pair in compare if len(sides) > 1]
         self.name = name
         self.title = title
         self.sides = sides
@@ -43,16 +43,15 @@ class Report:
         for side, values in zip(self.sides, samples):
             if values:
                 row["sides"][side] = {"samples": values, "median": median(values), "spread": spread(values)}
-        first, second = self.compare
-        pair = [samples[first], samples[second]] if len(samples) > 1 else [None, None]
         if goal is not None:
-            own = median(samples[first] if len(samples) > 1 else samples[0])
+            own = median(samples[self.compare[0][0]] if len(samples) > 1 else samples[0])
             row["met"] = own <= goal if better == "lower" else own >= goal
-        if compared and pair[0] and pair[1]:
-            each = ratios(*pair, better)
-            row["ratio"] = {"median": median(each), "lowest": min(each), "highest": max(each)}
-            row["reached"] = aim is None or row["ratio"]["median"] >= aim
-            row["undecided"] = aim is not None and row["ratio"]["lowest"] < aim < row["ratio"]["highest"]
+        pairs = [pair for pair in self.compare if compared and max(pair) < len(samples)]
+        row["ratios"] = [
+            _compared(ratios(samples[first], samples[second], better), self.sides[second], aim)
+            for first, second in pairs
+            if samples[first] and samples[second]
+        ]
         self.rows.append(row)
         print(f"    {what}, {measure}: " + self._line(row), flush=True)
 
@@ -64,8 +63,7 @@ class Report:
 
     def _line(self, row):
         parts = [f"{side} {show(figures['median'], row['unit'])}" for side, figures in row["sides"].items()]
-        if "ratio" in row:
-            parts.append(_ratio(row))
+        parts += [_ratio(one) + (f" {one['side']}" if len(row["ratios"]) > 1 else "") for one in row["ratios"]]
         return ", ".join([*parts, *filter(None, [_verdict(row)])])
 
     def picture(self, name, chart):
@@ -112,16 +110,19 @@ class Report:
     def _cells(self):
         if not self.rows:
             return []
-        compared = any("ratio" in row or row["goal"] is not None for row in self.rows)
-        head = ["what", "measure"] + self.sides + (["times as good", ""] if compared else [])
+        compared = any(row["ratios"] for row in self.rows)
+        judged = compared or any(row["goal"] is not None for row in self.rows)
+        peers = [self.sides[second] for _, second in self.compare] if compared else []
+        heads = ["times as good"] if len(peers) == 1 else [f"times as good as {peer}" for peer in peers]
+        head = ["what", "measure"] + self.sides + heads + ([""] if judged else [])
         cells = [head]
         for row in self.rows:
             line = [row["what"], row["measure"]]
             for side in self.sides:
                 figures = row["sides"].get(side)
                 line.append(f"{show(figures['median'], row['unit'])} ±{figures['spread'] / 2:.0%}" if figures else "–")
-            if compared:
-                line += [_ratio(row), _verdict(row)]
+            known = {one["side"]: _ratio(one) for one in row["ratios"]}
+            line += [known.get(peer, "–") for peer in peers] + ([_verdict(row)] if judged else [])
             cells.append(line)
         return cells
 
@@ -135,11 +136,14 @@ class Report:
         return cells
 
 
-def _ratio(row):
-    if "ratio" not in row:
-        return "–"
-    ratio = row["ratio"]
-    return "{} ({}–{})".format(*(_times(ratio[k]) for k in ("median", "lowest", "highest")))
+def _compared(each, side, aim):
+    middle, low, high = median(each), min(each), max(each)
+    verdict = {"reached": aim is None or middle >= aim, "undecided": aim is not None and low < aim < high}
+    return {"side": side, "median": middle, "lowest": low, "highest": high, **verdict}
+
+
+def _ratio(one):
+    return "{} ({}–{})".format(*(_times(one[k]) for k in ("median", "lowest", "highest")))
 
 
 def _times(value):
@@ -150,10 +154,12 @@ def _verdict(row):
     if row.get("goal") is not None:
         sign = "<" if row["better"] == "lower" else ">"
         return f"aim {sign} {show(row['goal'], row['unit'])} {'reached' if row['met'] else 'MISSED'}"
-    if row.get("aim") is None or "ratio" not in row:
+    if row.get("aim") is None or not row["ratios"]:
         return ""
-    verdict = "reached" if row["reached"] else "within the spread" if row["undecided"] else "MISSED"
-    return f"aim {_times(row['aim'])} {verdict}"
+    behind = [one for one in row["ratios"] if not one["reached"]]
+    beside = f" beside {', '.join(one['side'] for one in behind)}" if behind and len(row["ratios"]) > 1 else ""
+    verdict = "reached" if not behind else "within the spread" if all(one["undecided"] for one in behind) else "MISSED"
+    return f"aim {_times(row['aim'])} {verdict}{beside}"
 
 
 def _aligned(cells):

@@ -160,6 +160,9 @@ pub struct Cache {
     /// MiB of prepared simplestreams documents.
     #[config(env = "HEADWATER_CACHE_DOCUMENTS_MIB", default = 32)]
     pub documents_mib: u32,
+    /// MiB of whole answers that are kept for guests who ask the same; one answer takes at most a quarter of it.
+    #[config(env = "HEADWATER_CACHE_ANSWERS_MIB", default = 16)]
+    pub answers_mib: u32,
 }
 
 /// What is written to standard error.

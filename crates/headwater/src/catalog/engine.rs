@@ -12,6 +12,7 @@
 //! The lock of a write is also the lock of the store: a publisher's `ensure` and a sweep's `remove` run under it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgRow};
@@ -19,6 +20,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Postgres, Row as _, SqlSafeStr as _, Sqlite, Transaction};
 
 use super::CatalogError;
+use super::mark::{MarkFile, Renewed};
 
 /// How long a writer waits for its turn.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -147,6 +149,8 @@ pub(super) enum Engine {
         read: SqlitePool,
         /// One connection; `Err` says why there can be none.
         write: Result<SqlitePool, String>,
+        /// What tells readers that nothing has changed.
+        mark: Option<Arc<MarkFile>>,
     },
     Postgres(PgPool),
 }
@@ -155,9 +159,9 @@ impl Engine {
     /// Begins a read: all its statements see the same moment.
     pub(super) async fn read(&self) -> Result<Tx, CatalogError> {
         Ok(match self {
-            Self::Sqlite { read, .. } => Tx::Sqlite(read.begin_with("BEGIN").await?),
+            Self::Sqlite { read, .. } => Tx::Sqlite(read.begin_with("BEGIN").await?, Ending::Read),
             Self::Postgres(pool) => {
-                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?, Ending::Read)
             }
         })
     }
@@ -166,9 +170,12 @@ impl Engine {
     pub(super) async fn write(&self) -> Result<Tx, CatalogError> {
         match self {
             Self::Sqlite { write: Err(why), .. } => Err(CatalogError::NotWritable(why.clone())),
-            Self::Sqlite { write: Ok(pool), .. } => Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?)),
+            Self::Sqlite { write: Ok(pool), mark, .. } => {
+                Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?, Ending::Write(mark.clone())))
+            }
             Self::Postgres(pool) => {
-                let mut tx = Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?);
+                let begun = pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+                let mut tx = Tx::Postgres(begun, Ending::Write(None));
                 // Its own statement: the next one sees what the writer before committed.
                 tx.execute("SELECT pg_advisory_xact_lock($1)", values![WRITER]).await?;
                 Ok(tx)
@@ -190,10 +197,18 @@ impl Engine {
         }
     }
 
+    /// What tells that nothing has changed, where there is such a thing.
+    pub(super) fn mark(&self) -> Option<&MarkFile> {
+        match self {
+            Self::Sqlite { mark, .. } => mark.as_deref(),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// Ends all connections.
     pub(super) async fn close(&self) {
         match self {
-            Self::Sqlite { read, write } => {
+            Self::Sqlite { read, write, .. } => {
                 read.close().await;
                 if let Ok(write) = write {
                     write.close().await;
@@ -206,16 +221,25 @@ impl Engine {
 
 /// A transaction. Dropped without [`Tx::commit`], it changes nothing.
 pub(super) enum Tx {
-    Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Sqlite(Transaction<'static, Sqlite>, Ending),
+    Postgres(Transaction<'static, Postgres>, Ending),
+}
+
+/// What has to happen when a transaction is committed.
+#[derive(Debug, Clone)]
+pub(super) enum Ending {
+    /// Nothing: it only read.
+    Read,
+    /// The catalog counts it, and the mark tells other readers.
+    Write(Option<Arc<MarkFile>>),
 }
 
 impl Tx {
     /// The rows that a statement gives.
     pub(super) async fn rows(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
         match self {
-            Self::Sqlite(tx) => sqlite_rows(tx, sql.into(), values).await,
-            Self::Postgres(tx) => postgres_rows(tx, sql.into(), values).await,
+            Self::Sqlite(tx, _) => sqlite_rows(tx, sql.into(), values).await,
+            Self::Postgres(tx, _) => postgres_rows(tx, sql.into(), values).await,
         }
     }
 
@@ -229,20 +253,20 @@ impl Tx {
         let sql = sql.into();
         check(&values)?;
         Ok(match self {
-            Self::Sqlite(tx) => {
+            Self::Sqlite(tx, _) => {
                 #[cfg(test)]
                 super::plans::note(tx, &sql).await;
                 bound!(sql, values).execute(&mut **tx).await?.rows_affected()
             }
-            Self::Postgres(tx) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
+            Self::Postgres(tx, _) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
         })
     }
 
     /// A subselect of the numbers in a JSON list, which is the parameter of that name; their column is `value`.
     pub(super) fn each(&self, parameter: &str) -> String {
         match self {
-            Self::Sqlite(_) => format!("SELECT value FROM json_each({parameter})"),
-            Self::Postgres(_) => {
+            Self::Sqlite(..) => format!("SELECT value FROM json_each({parameter})"),
+            Self::Postgres(..) => {
                 format!("SELECT value::BIGINT AS value FROM json_array_elements_text({parameter}::json)")
             }
         }
@@ -251,17 +275,28 @@ impl Tx {
     /// Runs a migration: several statements without parameters.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), CatalogError> {
         match self {
-            Self::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
-            Self::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
+            Self::Sqlite(tx, _) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
+            Self::Postgres(tx, _) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
         }
         Ok(())
     }
 
     /// Keeps what was done; ends a read.
-    pub(super) async fn commit(self) -> Result<(), CatalogError> {
+    pub(super) async fn commit(mut self) -> Result<(), CatalogError> {
+        let (Self::Sqlite(_, ending) | Self::Postgres(_, ending)) = &self;
+        let ending = ending.clone();
+        let mark = match &ending {
+            Ending::Read => None,
+            Ending::Write(mark) => {
+                self.execute("UPDATE revision SET writes = writes + 1 WHERE id = 1", values![]).await?;
+                mark.as_deref()
+            }
+        };
+        // Whoever waits may be gone before the answer is there: the mark is renewed then, too.
+        let _renewed = mark.map(Renewed);
         match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Sqlite(tx, _) => tx.commit().await?,
+            Self::Postgres(tx, _) => tx.commit().await?,
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ mod files;
 mod identities;
 mod images;
 mod lists;
+mod mark;
 mod names;
 mod open;
 mod operations;
@@ -48,6 +49,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use crate::auth::Actor;
 use engine::{Engine, Tx, values};
+use mark::Shared;
 
 pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
@@ -80,10 +82,20 @@ pub struct Revision {
     pub changed_at: Timestamp,
 }
 
+/// A state of the catalog, identities and all: what was read from it is still true as long as this is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Moment {
+    /// What documents show.
+    pub revision: Revision,
+    /// Counts every change, also those that make no new revision.
+    writes: i64,
+}
+
 /// The catalog: a handle that can be cloned and shared.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     engine: Engine,
+    moment: Arc<Shared<Moment>>,
     actor: Arc<Actor>,
 }
 
@@ -95,13 +107,14 @@ impl Catalog {
     /// [`CatalogError::Newer`] when a newer program has already changed the schema; others when the database cannot
     /// be reached, read or written.
     pub async fn open(location: &Location) -> Result<Self, CatalogError> {
-        Ok(Self { engine: open::open(location).await?, actor: Arc::new(Actor::server()) })
+        let engine = open::open(location).await?;
+        Ok(Self { engine, moment: Arc::default(), actor: Arc::new(Actor::server()) })
     }
 
     /// The same catalog for changes that are made on behalf of this actor: the audit names it. Without it, the server
     /// itself is named.
     pub fn acting(&self, actor: impl Into<Arc<Actor>>) -> Self {
-        Self { engine: self.engine.clone(), actor: actor.into() }
+        Self { engine: self.engine.clone(), moment: Arc::clone(&self.moment), actor: actor.into() }
     }
 
     /// On whose behalf this handle changes things.
@@ -115,10 +128,27 @@ impl Catalog {
     }
 
     /// The current revision. Cheap: asked for once per request.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub async fn revision(&self) -> Result<Revision, CatalogError> {
-        let rows = self.engine.fetch("SELECT number, changed_at FROM revision WHERE id = 1", values![]).await?;
-        let row = rows.first().ok_or_else(|| CatalogError::Corrupt("the revision is missing".into()))?;
-        Ok(Revision { number: row.int(0)?, changed_at: rows::time(row.int(1)?)? })
+        Ok(self.moment().await?.revision)
+    }
+
+    /// The current state: at least that of when this is called, with every change that was acknowledged by then, whoever made it.
+    /// Mostly a matter of reading sixteen bytes.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn moment(&self) -> Result<Moment, CatalogError> {
+        let ask = || async {
+            let sql = "SELECT number, changed_at, writes FROM revision WHERE id = 1";
+            let rows = self.engine.fetch(sql, values![]).await?;
+            let row = rows.first().ok_or_else(|| CatalogError::Corrupt("the revision is missing".into()))?;
+            let revision = Revision { number: row.int(0)?, changed_at: rows::time(row.int(1)?)? };
+            Ok(Moment { revision, writes: row.int(2)? })
+        };
+        self.moment.get(self.engine.mark(), ask).await
     }
 }
 

@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -14,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, PgConnection};
 
 use super::engine::{Engine, PATIENCE, Tx, values};
+use super::mark::MarkFile;
 use super::{CatalogError, Location, records};
 
 /// How many connections answer reads at the same time.
@@ -41,6 +43,11 @@ const MIGRATIONS: &[Migration] = &[
         number: LISTS,
         sqlite: include_str!("../../../../migrations/sqlite/0004_lists.sql"),
         postgres: include_str!("../../../../migrations/postgres/0004_lists.sql"),
+    },
+    Migration {
+        number: 6,
+        sqlite: include_str!("../../../../migrations/sqlite/0006_writes.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0006_writes.sql"),
     },
 ];
 
@@ -80,8 +87,8 @@ async fn migrate(engine: &Engine) -> Result<(), CatalogError> {
     tx.script("CREATE TABLE IF NOT EXISTS schema_migrations (number BIGINT PRIMARY KEY)").await?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.number > found) {
         match tx {
-            Tx::Sqlite(_) => tx.script(migration.sqlite).await?,
-            Tx::Postgres(_) => tx.script(migration.postgres).await?,
+            Tx::Sqlite(..) => tx.script(migration.sqlite).await?,
+            Tx::Postgres(..) => tx.script(migration.postgres).await?,
         }
         if migration.number == LISTS {
             records::fill(&mut tx).await?;
@@ -102,8 +109,10 @@ fn is_current(found: i64) -> Result<bool, CatalogError> {
 /// The number of the schema; 0 in an empty database.
 async fn schema(tx: &mut Tx) -> Result<i64, CatalogError> {
     let tables = match tx {
-        Tx::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name = 'schema_migrations' DESC",
-        Tx::Postgres(_) => "SELECT 'schema_migrations' WHERE to_regclass('schema_migrations') IS NOT NULL",
+        Tx::Sqlite(..) => {
+            "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name = 'schema_migrations' DESC"
+        }
+        Tx::Postgres(..) => "SELECT 'schema_migrations' WHERE to_regclass('schema_migrations') IS NOT NULL",
     };
     match tx.row(tables, values![]).await?.map(|row| row.text(0)).transpose()?.as_deref() {
         None => Ok(0),
@@ -182,12 +191,15 @@ async fn sqlite(path: &Path) -> Result<Engine, CatalogError> {
                 )));
             }
         };
-        return Ok(Engine::Sqlite { read, write: Err(format!("{why}; it can only be read")) });
+        return Ok(Engine::Sqlite { read, write: Err(format!("{why}; it can only be read")), mark: None });
     }
     let writer = options.clone().journal_mode(SqliteJournalMode::Wal);
     let write = patiently(|| pool(1).connect_with(writer.clone())).await?;
     let read = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
-    Ok(Engine::Sqlite { read, write: Ok(write) })
+    let mark = MarkFile::for_writer(path).map_err(|error| {
+        CatalogError::Unavailable(format!("the file beside it that ends in -mark cannot be written to ({error})"))
+    })?;
+    Ok(Engine::Sqlite { read, write: Ok(write), mark: Some(Arc::new(mark)) })
 }
 
 /// Whether this process may write to the file and beside it. Makes the file when it is missing: for its owner only, because it will hold

@@ -143,6 +143,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let settings = Settings {
         architectures: config.config.architectures()?,
         document_cache: u64::from(config.config.cache.documents_mib) * 1024 * 1024,
+        answer_cache: u64::from(config.config.cache.answers_mib) * 1024 * 1024,
         bind_addresses: config.config.private.bind_addresses,
         connect: config.config.connect,
         uploads: usize::try_from(config.config.limits.uploads).unwrap_or(usize::MAX),

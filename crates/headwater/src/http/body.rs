@@ -65,6 +65,32 @@ impl Body {
         Self(Kind::Stream(Box::pin(pieces)))
     }
 
+    /// The bytes, if all of them are in memory.
+    ///
+    /// # Errors
+    /// The body as it is, if not.
+    pub fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Kind::Parts(parts) if parts.is_empty() => Ok(Bytes::new()),
+            Kind::Parts(parts) => match &parts.as_slices() {
+                ([Part::Bytes(bytes)], []) => Ok(bytes.clone()),
+                _ => Err(Self(Kind::Parts(parts))),
+            },
+            Kind::Stream(pieces) => Err(Self(Kind::Stream(pieces))),
+        }
+    }
+
+    /// The pieces of a list of unknown length.
+    ///
+    /// # Errors
+    /// The body as it is, if it is none.
+    pub fn into_stream(self) -> Result<Pieces, Self> {
+        match self.0 {
+            Kind::Stream(pieces) => Ok(pieces),
+            parts @ Kind::Parts(_) => Err(Self(parts)),
+        }
+    }
+
     /// Its length in bytes, when that is known.
     pub fn length(&self) -> Option<u64> {
         match &self.0 {

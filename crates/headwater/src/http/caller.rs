@@ -109,7 +109,7 @@ pub async fn resolve(
         }
         (None, None) => by_certificate(state, connection).await?,
     };
-    let insists = INSISTS.iter().any(|name| request.headers.get(name).is_some_and(|value| value.as_bytes() == b"true"));
+    let insists = insists(request);
     let access = match identity {
         Some(identity) => {
             state.seen.note(identity.id);
@@ -151,7 +151,15 @@ async fn by_token(
 async fn by_certificate(state: &State, connection: &Connection) -> Result<Option<Identity>, Refused> {
     let Transport::Tls(Some(certificate)) = &connection.transport else { return Ok(None) };
     let now = (state.now)();
+    // Before the look-up: what is noted must not be newer than what was seen.
+    let moment = state.app.catalog.moment().await?;
+    if state.remembered.is_stranger(&certificate.fingerprint, moment) {
+        return Ok(None);
+    }
     let found = state.app.catalog.identity_by_certificate(&certificate.fingerprint, now).await?;
+    if found.is_none() {
+        state.remembered.note_stranger(&certificate.fingerprint, moment);
+    }
     Ok(found.filter(|_| is_valid(&certificate.der, now)))
 }
 
@@ -208,6 +216,11 @@ impl Presented {
             (None, None) => Claim::Nobody,
         }
     }
+}
+
+/// Whether the client will not be taken for a guest.
+pub(super) fn insists(request: &Parts) -> bool {
+    INSISTS.iter().any(|name| request.headers.get(name).is_some_and(|value| value.as_bytes() == b"true"))
 }
 
 /// Whether the request carries credentials that a person typed or a program keeps.

@@ -43,6 +43,7 @@ pub mod path;
 pub mod plain;
 mod policy;
 pub mod query;
+pub mod remembered;
 pub mod respond;
 pub mod route;
 pub mod seen;
@@ -67,9 +68,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use self::about::{About, Description};
 use self::body::Body;
 use self::buffers::Pool;
+use self::caller::Caller;
 use self::guard::Guard;
 use self::incoming::Incoming;
 use self::query::Query;
+use self::remembered::Remembered;
 use self::route::{Dialect, Endpoint, Route};
 use self::seen::Seen;
 use self::simplestreams::Documents;
@@ -87,6 +90,8 @@ pub struct Settings {
     pub architectures: Vec<Architecture>,
     /// Most bytes of prepared documents that are kept in memory.
     pub document_cache: u64,
+    /// Most bytes of whole answers that are kept for guests who ask the same.
+    pub answer_cache: u64,
     /// Whether signed addresses of files are good only from the network to which the list was sent.
     pub bind_addresses: bool,
     /// Whether publishers may have this server connect to other servers, to fetch images and to push them.
@@ -104,6 +109,7 @@ impl Default for Settings {
         Self {
             architectures: vec![Architecture::X86_64],
             document_cache: 32 * 1024 * 1024,
+            answer_cache: 16 * 1024 * 1024,
             bind_addresses: true,
             connect: true,
             client: Limits::default(),
@@ -118,6 +124,7 @@ pub struct State {
     app: App,
     settings: Settings,
     documents: Documents,
+    remembered: Arc<Remembered>,
     pool: Arc<Pool>,
     used: Used,
     downloads: Downloads,
@@ -136,6 +143,7 @@ impl State {
     pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
         Self {
             documents: Documents::new(settings.document_cache),
+            remembered: Arc::new(Remembered::new(settings.answer_cache)),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
             fetcher: Fetcher::new(
@@ -237,6 +245,10 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>, connection: 
 }
 
 async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection: &Connection) -> Response<Body> {
+    let asked = remembered::asked(state, request, connection).await;
+    if let Some(answer) = asked.as_ref().and_then(|asked| remembered::recall(state, request, asked)) {
+        return answer;
+    }
     let path = request.uri.path();
     if !connection.is_tls()
         && let Err(refusal) = plain::check_address(path)
@@ -267,13 +279,32 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
         Ok(caller) => caller,
         Err(refusal) => return refused(row.dialect, &refusal),
     };
+    let guest = !caller.access.is_trusted();
+    let answer = routed(state, request, body, connection, &caller, route, who).await;
+    match asked {
+        Some(asked) if guest => state.remembered.keep(asked, row, &state.app.catalog, answer),
+        _ => answer,
+    }
+}
+
+/// Answers somebody who is known by now.
+async fn routed(
+    state: &Arc<State>,
+    request: &Parts,
+    body: Incoming,
+    connection: &Connection,
+    caller: &Caller,
+    route: Route,
+    who: route::Who,
+) -> Response<Body> {
+    let row = route.endpoint().row();
     if row.dialect == Dialect::Api {
         let query = match Query::parse(request.uri.query()) {
             Ok(query) => query,
             Err(error) => return lxd::error(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        return match policy::check(state, row, who, &caller, &query).await {
-            Ok(()) => lxd::answer(state, request, body, &caller, &query, route).await,
+        return match policy::check(state, row, who, caller, &query).await {
+            Ok(()) => lxd::answer(state, request, body, caller, &query, route).await,
             Err(response) => response,
         };
     }
@@ -281,12 +312,12 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
         Route::Bare(Endpoint::Health) => respond::text(StatusCode::OK, "ok"),
         Route::Bare(Endpoint::Ready) => ready(state).await,
         Route::Index(scope) => {
-            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Index).await
+            simplestreams::answer(state, request, connection, caller, scope, simplestreams::Kind::Index).await
         }
         Route::Products(scope) => {
-            simplestreams::answer(state, request, connection, &caller, scope, simplestreams::Kind::Products).await
+            simplestreams::answer(state, request, connection, caller, scope, simplestreams::Kind::Products).await
         }
-        Route::File { scope: _, digest, format } => files::answer(state, request, &caller, digest, format).await,
+        Route::File { scope: _, digest, format } => files::answer(state, request, caller, digest, format).await,
         Route::SignedFile { grant, digest, format } => {
             files::signed(state, request, connection, &grant, digest, format).await
         }

@@ -96,6 +96,8 @@ pub fn document(request: &Parts, document: &Document) -> Response<Body> {
     if verdict == Verdict::Send && document.gzip {
         set(&mut response, header::CONTENT_ENCODING, "gzip");
     }
+    // For who keeps the answer: the next request has conditions of its own.
+    response.extensions_mut().insert(document.validators.clone());
     response
 }
 

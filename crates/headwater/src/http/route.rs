@@ -92,6 +92,8 @@ pub struct Row {
     pub plain: bool,
     /// In which form its errors are told.
     pub dialect: Dialect,
+    /// Whether what guests are told depends on nothing but the catalog, and changes nothing: see [`super::remembered`].
+    pub remembered: bool,
 }
 
 use Dialect::{Api, Text};
@@ -176,7 +178,8 @@ const fn row(
     plain: bool,
     dialect: Dialect,
 ) -> Row {
-    Row { endpoint, pattern, example, methods, plain, dialect }
+    let remembered = matches!(endpoint, E::Index | E::Products | E::Images | E::Image | E::Aliases | E::Alias);
+    Row { endpoint, pattern, example, methods, plain, dialect, remembered }
 }
 
 /// First segments below `/1.0` that a real daemon has and an image server does not: a guest is told `not authorized`

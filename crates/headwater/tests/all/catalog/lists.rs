@@ -118,37 +118,77 @@ async fn number(home: &Home, sql: &str) -> i64 {
     }
 }
 
-async fn behind(home: &Home, sql: &str) {
-    for sql in sql.split(';') {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match &home.location {
-            Location::Sqlite(path) => {
-                let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-                sqlx::query(sql).execute(&mut connection).await.unwrap();
-            }
-            Location::Postgres(url) => {
-                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-                sqlx::query(sql).execute(&mut connection).await.unwrap();
-            }
+/// A catalog as the first release left it, with 300 images in two projects.
+async fn older(home: &Home) {
+    const SQLITE: [&str; 2] = [
+        include_str!("../../../../../migrations/sqlite/0001_catalog.sql"),
+        include_str!("../../../../../migrations/sqlite/0002_identities.sql"),
+    ];
+    const POSTGRES: [&str; 2] = [
+        include_str!("../../../../../migrations/postgres/0001_catalog.sql"),
+        include_str!("../../../../../migrations/postgres/0002_identities.sql"),
+    ];
+    let mut rows = "CREATE TABLE schema_migrations (number BIGINT PRIMARY KEY); \
+         INSERT INTO schema_migrations (number) VALUES (1), (2); \
+         INSERT INTO projects (name, description, created_at) VALUES ('team', '', 0);"
+        .to_owned();
+    for name in PROJECTS {
+        let project = format!("(SELECT id FROM projects WHERE name = '{name}')");
+        let product = format!("(SELECT id FROM products WHERE project_id = {project})");
+        rows += &format!(
+            "INSERT INTO products (project_id, key, os, release, variant, architecture) \
+             VALUES ({project}, 'debian:bookworm:amd64:default', 'debian', 'bookworm', 'default', 'x86_64'); \
+             INSERT INTO product_names (project_id, product_id, public, position, name) \
+             VALUES ({project}, {product}, 0, 0, 'debian/12'), ({project}, {product}, 1, 0, 'debian/12');"
+        );
+    }
+    for number in 0..300 {
+        let project = format!("(SELECT id FROM projects WHERE name = '{}')", PROJECTS[number % 2]);
+        let product = format!("(SELECT id FROM products WHERE project_id = {project})");
+        let (one, public) = (format!("{number:064x}"), usize::from(number % 3 != 0));
+        let version = format!("20250101_{:02}:{:02}", number / 60, number % 60);
+        rows += &format!(
+            "INSERT INTO versions (product_id, name) VALUES ({product}, '{version}'); \
+             INSERT INTO blobs (digest, size, format) VALUES ('{one}', {number}, 'tar.xz'); \
+             INSERT INTO images (project_id, fingerprint, image_type, architecture, filename, created_at, uploaded_at, public, \
+             auto_update, properties, profiles, product_id, version, preference) VALUES ({project}, '{one}', 'container', \
+             'x86_64', 'a.tar.xz', 1, 2, {public}, 0, '{{\"os\":\"Debian\",\"serial\":\"{number}\"}}', '[]', {product}, \
+             '{version}', 2); \
+             INSERT INTO image_files (image_id, role, digest) SELECT id, 'unified', '{one}' FROM images WHERE fingerprint = '{one}'; \
+             INSERT INTO aliases (project_id, name, description, created_at, image_id) \
+             SELECT project_id, 'n/{number}', 'it', 0, id FROM images WHERE fingerprint = '{one}';"
+        );
+    }
+    let [first, second] = if matches!(home.location, Location::Sqlite(_)) { SQLITE } else { POSTGRES };
+    let sql = AssertSqlSafe([first, second, &rows].concat());
+    match &home.location {
+        Location::Sqlite(path) => {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        }
+        Location::Postgres(url) => {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         }
     }
 }
 
 async fn an_older_catalog_is_filled_when_it_is_opened(home: &Home) {
+    older(home).await;
     let catalog = home.open().await;
-    catalog.create_project(&project("team"), "", minute(0)).await.unwrap();
-    for number in 1..300 {
-        let stored = image(number).property("serial", &number.to_string());
-        let name = if number % 2 == 0 { "default" } else { "team" };
-        let stored = if number % 3 == 0 { stored.private() } else { stored };
-        commit(&catalog, name, stored, &[&format!("n/{number}")]).await;
-    }
-    catalog.close().await;
-    behind(home, "DROP TABLE image_records;DROP TABLE image_terms;DELETE FROM schema_migrations WHERE number >= 4")
-        .await;
-    let catalog = home.open().await;
-    assert_eq!(number(home, "SELECT COUNT(*) FROM image_records").await, 299);
-    all_agree(home, &catalog, &["default", "team"], "after the migration").await;
+    assert_eq!(number(home, "SELECT COUNT(*) FROM image_records").await, 300);
+    all_agree(home, &catalog, &PROJECTS, "after the migration").await;
+    let Found::One(text) = catalog
+        .image_text(&Viewer::operator(), &project("default"), &format!("{:064x}", 298).parse().unwrap())
+        .await
+        .unwrap()
+    else {
+        panic!("the newest one is there")
+    };
+    assert!(
+        text.json.contains(r#""aliases":[{"name":"debian/12","description":""},{"name":"n/298","description":"it"}]"#)
+    );
 }
 
 #[derive(Debug, Clone)]

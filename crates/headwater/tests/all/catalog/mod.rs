@@ -10,6 +10,7 @@ mod files;
 mod identities;
 mod lists;
 mod model;
+mod moments;
 mod opening;
 mod operations;
 mod reading;

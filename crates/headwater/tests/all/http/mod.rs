@@ -23,6 +23,7 @@ mod private_files;
 mod private_streams;
 mod program;
 mod projects;
+mod remembered;
 mod slow;
 mod sockets;
 mod uploads;

@@ -1,4 +1,4 @@
-//! Fills a catalog with made-up images, for measuring: `cargo run --release --example fill -- FOLDER --images 20000`
+//! Fills a catalog with made-up images, for measuring: `cargo run --release -p headwater-fill -- FOLDER --images 20000`
 //!
 //! FOLDER becomes a data folder whose catalog holds so many public images in the project `default`, and a twenty-fifth as many private
 //! ones in the project `team`. They are rows only, with digests that nothing has: lists, documents and look-ups are real, downloads
@@ -10,7 +10,7 @@
 //! `properties.serial eq … and properties.os eq …` matches exactly ten images, whatever the size of the catalog.
 //!
 //! Beside the catalog stands `facts.json`, what was made, and `samples/` with what to ask for, from all over the catalog, one a line:
-//! `fingerprints`, `aliases`, and `filters` (`os serial`).
+//! `fingerprints`, `aliases` (generated and fixed), `following` (aliases that follow by hand), and `filters` (`os serial`).
 
 #![allow(clippy::print_stderr, reason = "it is a program that tells how far it is")]
 
@@ -53,8 +53,11 @@ const BYTES_AT_LEAST: u64 = 1 << 30;
 /// From how many lines samples are taken, at most: enough that a server cannot have all answers at hand.
 const SAMPLED: u64 = 5000;
 
-/// `os`, and of each release `release`, `version` (empty when it is the same) and `release_title`.
-const SYSTEMS: [(&str, &[(&str, &str, &str)]); 20] = [
+/// `release`, `version` (empty when it is the same) and `release_title`.
+type Release = (&'static str, &'static str, &'static str);
+
+/// Each `os` with its releases.
+const SYSTEMS: [(&str, &[Release]); 20] = [
     ("Debian", &[("bookworm", "12", "bookworm"), ("trixie", "13", "trixie"), ("bullseye", "11", "bullseye")]),
     ("Ubuntu", &[("noble", "24.04", "24.04 LTS"), ("jammy", "22.04", "22.04 LTS"), ("focal", "20.04", "20.04 LTS")]),
     ("Alpine", &[("3.22", "", "3.22"), ("3.21", "", "3.21"), ("3.20", "", "3.20"), ("edge", "", "edge")]),
@@ -123,7 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn fill(options: &Options) -> Result<(), Box<dyn Error>> {
-    if options.images == 0 || options.images % (PER_LINE * PRIVATE) != 0 {
+    if options.images == 0 || !options.images.is_multiple_of(PER_LINE * PRIVATE) {
         return Err(format!("--images must be a multiple of {}", PER_LINE * PRIVATE).into());
     }
     std::fs::create_dir(&options.folder)?;
@@ -152,10 +155,10 @@ async fn fill(options: &Options) -> Result<(), Box<dyn Error>> {
     facts.write(options, began.elapsed().as_secs_f64())
 }
 
-/// Makes names that follow lines by hand; gives how many.
-async fn following(app: &App, lines: u64) -> Result<u64, Box<dyn Error>> {
-    let mut made = 0;
-    for number in (0..lines).step_by(50) {
+/// Makes names that follow lines by hand; gives them, one a line.
+async fn following(app: &App, lines: u64) -> Result<String, Box<dyn Error>> {
+    let mut made = String::new();
+    for number in (0..lines).step_by(20) {
         let line = BuildLine::new(number);
         let name = AliasName::new(format!("{}-{}-{number}", line.os.to_lowercase(), line.release.0))?;
         let target = AliasTarget::Follows {
@@ -165,7 +168,7 @@ async fn following(app: &App, lines: u64) -> Result<u64, Box<dyn Error>> {
         };
         let done = app.catalog.create_alias(&ProjectName::default_project(), &name, "", &target, uploaded()?).await;
         done.map_err(|error: CatalogError| format!("{name}: {error}"))?;
-        made += 1;
+        made += &format!("{name}\n");
     }
     Ok(made)
 }
@@ -194,7 +197,7 @@ struct BuildLine {
     /// Its number among the lines of the same system, which decides the minute of its builds.
     within_system: u64,
     os: &'static str,
-    release: (&'static str, &'static str, &'static str),
+    release: Release,
     /// Plain, and with cloud-init.
     variants: [String; 2],
 }
@@ -332,13 +335,14 @@ struct Facts {
     aliases: String,
     filters: String,
     golden: u64,
-    following: u64,
+    following: String,
 }
 
 impl Facts {
     fn new(lines: u64) -> Self {
-        let (fingerprints, aliases, filters) = (String::new(), String::new(), String::new());
-        Self { lines, step: lines.div_ceil(SAMPLED), fingerprints, aliases, filters, golden: 0, following: 0 }
+        let step = lines.div_ceil(SAMPLED);
+        let (fingerprints, aliases, filters, following) = Default::default();
+        Self { lines, step, fingerprints, aliases, filters, following, golden: 0 }
     }
 
     fn note(&mut self, number: u64, images: &[NewImage]) {
@@ -365,9 +369,12 @@ impl Facts {
     fn write(&self, options: &Options, seconds: f64) -> Result<(), Box<dyn Error>> {
         let samples = options.folder.join("samples");
         std::fs::create_dir(&samples)?;
-        for (name, text) in
-            [("fingerprints", &self.fingerprints), ("aliases", &self.aliases), ("filters", &self.filters)]
-        {
+        for (name, text) in [
+            ("fingerprints", &self.fingerprints),
+            ("aliases", &self.aliases),
+            ("following", &self.following),
+            ("filters", &self.filters),
+        ] {
             std::fs::write(samples.join(name), text)?;
         }
         let products = self.lines * PRODUCTS_PER_LINE;
@@ -378,7 +385,7 @@ impl Facts {
             "products": products,
             "versions": products * VERSIONS,
             "fixed_aliases": self.golden,
-            "following_aliases": self.following,
+            "following_aliases": self.following.lines().count(),
             "seconds": seconds,
         });
         // Last: where it is, all else is.

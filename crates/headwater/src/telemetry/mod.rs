@@ -1,7 +1,9 @@
 //! Logs: lines for people or objects for programs, on standard error.
 //!
-//! Each request is one event of the target `access` ([`crate::http::access`]). The level can be changed while the server runs.
+//! Each request is one event of the target `access` ([`crate::http::access`]); many of them are written together (`together.rs`). The level can be changed while the server runs.
 //! This file does not know what is logged.
+
+mod together;
 
 use std::io;
 
@@ -10,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use together::Together;
 
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +27,8 @@ pub enum LogError {
         /// Why.
         reason: String,
     },
-    /// Somebody else in this process writes logs.
-    #[error("logs are written by something else in this process: {0}")]
+    /// Somebody else in this process writes logs, or there can be no thread for it.
+    #[error("logs cannot be written: {0}")]
     Taken(String),
 }
 
@@ -44,9 +47,10 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
 /// Begins to write logs. Once per process.
 pub fn start(format: LogFormat, level: &str) -> Result<Logs, LogError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
+    let out = Together::new(io::stderr()).map_err(|error| LogError::Taken(error.to_string()))?;
     let lines = match format {
-        LogFormat::Text => fmt::layer().with_writer(io::stderr).with_ansi(false).boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+        LogFormat::Text => fmt::layer().with_writer(out).with_ansi(false).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(out).boxed(),
     };
     let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     started.map_err(|error| LogError::Taken(error.to_string()))?;

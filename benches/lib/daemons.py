@@ -1,7 +1,7 @@
-"""The real LXD daemon as a peer: started by the end-to-end kit, filled over its unix socket, asked over TLS like any
+"""The real LXD and Incus daemons as peers: started by the end-to-end kit, filled over their unix sockets, asked over TLS like any
 server by a guest.
 
-    lxd = Lxd(place)
+    lxd = Daemon(place, "lxd")
     lxd.start()
     lxd.take_in(path, "alias")      # a public image
 """
@@ -15,25 +15,29 @@ import threading
 
 from .process import Failed, Process
 
-HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lxd.sh")
+HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "daemon.sh")
 
 
-class Lxd:
-    name = "lxd"
+# What the kit calls each, and how the headers of an upload begin.
+CLIENTS = {"lxd": ("lxc", "X-LXD"), "incus": ("incus", "X-Incus")}
 
-    def __init__(self, place):
-        self.log = place.path("lxd.log")
+
+class Daemon:
+    def __init__(self, place, name):
+        self.name = name
+        self.client, self.header = CLIENTS[name]
+        self.log = place.path(name + ".log")
 
     def start(self):
-        self.helper = Process(["bash", HELPER], self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.helper = Process(["bash", HELPER, self.client], self.log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         # Ending the helper with a signal would work too, but closing its input lets it tidy up first.
         self.helper.end = self._end
         line = self.helper.child.stdout.readline().decode().split()
         if len(line) != 3:
-            raise Failed(f"LXD did not start: {self.helper.tail()}")
+            raise Failed(f"{self.name} did not start: {self.helper.tail()}")
         address, self.socket, pid = line
         self.https = "https://" + address
-        self.process = Daemon(int(pid))
+        self.process = Started(int(pid))
         self._connections = threading.local()
 
     def _end(self):
@@ -49,13 +53,13 @@ class Lxd:
         with open(path, "rb") as image:
             headers = {
                 "Content-Type": "application/octet-stream",
-                "X-LXD-public": "true",
-                "X-LXD-filename": os.path.basename(path),
+                f"{self.header}-public": "true",
+                f"{self.header}-filename": os.path.basename(path),
             }
             operation = self.ask("POST", "/1.0/images", image.read(), headers)["operation"]
         done = self.ask("GET", operation + "/wait?timeout=60")["metadata"]
         if done["status_code"] != 200:
-            raise Failed(f"LXD did not take {path}: {done['err']}")
+            raise Failed(f"{self.name} did not take {path}: {done['err']}")
         fingerprint = done["metadata"]["fingerprint"]
         self.ask("POST", "/1.0/images/aliases", json.dumps({"name": alias, "target": fingerprint}))
         return fingerprint
@@ -68,11 +72,11 @@ class Lxd:
         connection.request(method, path, body, headers or {})
         answer = json.load(connection.getresponse())
         if answer["type"] == "error":
-            raise Failed(f"LXD answered {method} {path} with: {answer['error']}")
+            raise Failed(f"{self.name} answered {method} {path} with: {answer['error']}")
         return answer
 
 
-class Daemon(Process):
+class Started(Process):
     """The daemon's process, which the helper started and ends."""
 
     def __init__(self, pid):  # pylint: disable=super-init-not-called
@@ -81,7 +85,7 @@ class Daemon(Process):
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("lxd", timeout=120)
+        super().__init__("daemon", timeout=120)
         self.path = path
 
     def connect(self):

@@ -1,0 +1,224 @@
+//! Answers that guests were given, for the next one who asks the same while the catalog is as it was.
+//!
+//! Most requests to an image server are the same few, from guests: an index, an alias, an image. Their answers are kept whole
+//! and sent again as long as nothing at all was written to the catalog ([`Moment`]), which costs no work but finding them. Nothing is
+//! kept that depends on who asks, or that asking changes: requests with credentials, or with a token or a secret in
+//! their address, never come here. Which routes do, the table says ([`Row::remembered`](super::route::Row)).
+//!
+//! An answer depends on no other header than those in [`Key`]. A long list is kept when it was sent to its end and is not too large.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use moka::sync::Cache;
+
+use super::body::{Body, Pieces};
+use super::caller;
+use super::conditional::{self, Validators, Verdict};
+use super::query::Query;
+use super::route::Row;
+use super::{Connection, State, Transport};
+use crate::catalog::{Catalog, Moment};
+
+/// How long an answer is kept that nobody asks for.
+const IDLE: Duration = Duration::from_secs(600);
+/// How much of the memory one answer may take: so many can be kept at least.
+const AT_LEAST: u64 = 4;
+/// Longest address of a request that is remembered, in bytes.
+const LONGEST: usize = 1024;
+/// How many certificates that nobody here knows are remembered as such.
+const STRANGERS: u64 = 10_000;
+
+/// What an answer depends on, beside the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+/// An answer.
+#[derive(Debug)]
+struct Kept {
+    moment: Moment,
+    headers: HeaderMap,
+    bytes: Bytes,
+    /// Set when the conditions of a request count for it.
+    validators: Option<Validators>,
+}
+
+/// The answers, and the certificates of strangers.
+#[derive(Debug)]
+pub struct Remembered {
+    answers: Cache<Key, Arc<Kept>>,
+    largest: u64,
+    strangers: Cache<String, Moment>,
+}
+
+impl Remembered {
+    /// Nothing yet, with room for that many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let weigh =
+            |key: &Key, kept: &Arc<Kept>| u32::try_from(key.0.len() + kept.bytes.len() + 1024).unwrap_or(u32::MAX);
+        Self {
+            answers: Cache::builder().max_capacity(bytes).weigher(weigh).time_to_idle(IDLE).build(),
+            largest: bytes / AT_LEAST,
+            strangers: Cache::builder().max_capacity(STRANGERS).time_to_idle(IDLE).build(),
+        }
+    }
+
+    /// Notes that at this moment nobody was known by that certificate. Who is known is looked up every time.
+    pub fn note_stranger(&self, fingerprint: &str, moment: Moment) {
+        self.strangers.insert(fingerprint.to_owned(), moment);
+    }
+
+    /// Whether it was noted at this very moment.
+    pub fn is_stranger(&self, fingerprint: &str, moment: Moment) -> bool {
+        self.strangers.get(fingerprint) == Some(moment)
+    }
+
+    /// What the next one who asks the same will be told, if the route says that it may be.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        (key, moment): (Key, Moment),
+        row: &Row,
+        catalog: &Catalog,
+        response: Response<Body>,
+    ) -> Response<Body> {
+        if !row.remembered || response.status() != StatusCode::OK {
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let validators = parts.extensions.get().cloned();
+        let kept = Kept { moment, headers: parts.headers.clone(), bytes: Bytes::new(), validators };
+        let body = match body.into_bytes() {
+            Ok(bytes) => {
+                if bytes.len() as u64 <= self.largest {
+                    self.answers.insert(key, Arc::new(Kept { bytes: bytes.clone(), ..kept }));
+                }
+                Body::full(bytes)
+            }
+            Err(body) => match body.into_stream() {
+                Ok(pieces) => Body::stream(
+                    Tee {
+                        pieces: Some(pieces),
+                        copy: Some(Vec::new()),
+                        kept: Some((key, kept)),
+                        remembered: Arc::clone(self),
+                        catalog: catalog.clone(),
+                    }
+                    .into_stream(),
+                ),
+                Err(body) => body,
+            },
+        };
+        Response::from_parts(parts, body)
+    }
+}
+
+/// The key of a request whose answer may be remembered, and the moment that it is asked at.
+pub(super) async fn asked(state: &State, request: &Parts, connection: &Connection) -> Option<(Key, Moment)> {
+    if !matches!(request.method, Method::GET | Method::HEAD) || caller::presents(request) || caller::insists(request) {
+        return None;
+    }
+    let Transport::Tls(certificate) = &connection.transport else { return None };
+    let target = request.uri.path_and_query()?.as_str();
+    if target.len() > LONGEST || target.starts_with("/t/") {
+        return None;
+    }
+    if request
+        .uri
+        .query()
+        .is_some_and(|query| Query::parse(Some(query)).map_or(true, |query| query.get("secret").is_some()))
+    {
+        return None;
+    }
+    let moment = state.app.catalog.moment().await.ok()?;
+    if let Some(certificate) = certificate
+        && !state.remembered.is_stranger(&certificate.fingerprint, moment)
+    {
+        return None;
+    }
+    let header = |name| request.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    let (agent, coding) = (header(header::USER_AGENT), header(header::ACCEPT_ENCODING));
+    if agent.len() + coding.len() > LONGEST {
+        return None;
+    }
+    let method = request.method.as_str();
+    let mut key = String::with_capacity(method.len() + target.len() + agent.len() + coding.len() + 2);
+    key.push_str(method);
+    key.push_str(target);
+    for value in [agent, coding] {
+        // Neither can hold a line break.
+        key.push('\n');
+        key.push_str(std::str::from_utf8(value).ok()?);
+    }
+    Some((Key(key), moment))
+}
+
+/// The answer that is kept, as this request wants it.
+pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Moment)) -> Option<Response<Body>> {
+    let kept = state.remembered.answers.get(key).filter(|kept| kept.moment == *moment)?;
+    let verdict = match &kept.validators {
+        Some(validators) => conditional::evaluate(&request.headers, validators),
+        None => Verdict::Send,
+    };
+    let mut response = match verdict {
+        Verdict::Send => Response::new(Body::full(kept.bytes.clone())),
+        Verdict::NotModified => Response::new(Body::empty()),
+        Verdict::Failed => return None,
+    };
+    *response.headers_mut() = kept.headers.clone();
+    if verdict == Verdict::NotModified {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        for name in
+            [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::X_CONTENT_TYPE_OPTIONS]
+        {
+            response.headers_mut().remove(name);
+        }
+    }
+    Some(response)
+}
+
+/// A list that is being sent, and copied meanwhile.
+struct Tee {
+    pieces: Option<Pieces>,
+    /// What was sent; `None` once that is too much.
+    copy: Option<Vec<u8>>,
+    kept: Option<(Key, Kept)>,
+    remembered: Arc<Remembered>,
+    catalog: Catalog,
+}
+
+impl Tee {
+    fn into_stream(self) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send {
+        stream::unfold(self, |mut tee| async {
+            match tee.pieces.as_mut()?.next().await {
+                Some(Ok(piece)) => {
+                    let largest = tee.remembered.largest;
+                    tee.copy = tee.copy.filter(|copy| (copy.len() + piece.len()) as u64 <= largest);
+                    if let Some(copy) = &mut tee.copy {
+                        copy.extend_from_slice(&piece);
+                    }
+                    Some((Ok(piece), tee))
+                }
+                Some(Err(error)) => Some((Err(error), Self { pieces: None, ..tee })),
+                None => {
+                    tee.end().await;
+                    None
+                }
+            }
+        })
+    }
+
+    /// Keeps the copy if the catalog is still as it was at the first piece.
+    async fn end(self) {
+        let (Some(copy), Some((key, mut kept))) = (self.copy, self.kept) else { return };
+        if self.catalog.moment().await.is_ok_and(|now| now == kept.moment) {
+            kept.bytes = copy.into();
+            kept.headers.insert(header::CONTENT_LENGTH, kept.bytes.len().into());
+            self.remembered.answers.insert(key, Arc::new(kept));
+        }
+    }
+}
