@@ -1,7 +1,8 @@
 //! Lists of any length: sent page by page as they come out of the catalog, inside one envelope.
 //!
 //! The first page is read before the answer begins, so that an error there is told as an error. A list that fits into it has a
-//! `Content-Length`; a longer one is chunked, and an error in the middle breaks the connection off.
+//! `Content-Length`; a longer one is chunked, and an error in the middle breaks the connection off. While a page is sent, the next one is
+//! read, and no more: a client that takes its time costs two pages, and holds nothing of the catalog.
 
 use std::future::Future;
 use std::io;
@@ -121,6 +122,8 @@ impl<P> Drop for Ahead<P> {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Numbers(Vec<Result<Vec<u8>, ()>>);
 
@@ -152,6 +155,29 @@ mod tests {
             let answer = sent(pages.into_iter().map(Ok).collect()).await.unwrap();
             assert_eq!(answer["metadata"], serde_json::json!(list));
             assert_eq!(answer["type"], "sync");
+        }
+    }
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Pages for Counted {
+        async fn next(&mut self) -> Result<Page, Failure> {
+            let mut page = Page::new(true);
+            page.push(&self.0.fetch_add(1, Ordering::SeqCst))?;
+            Ok(page)
+        }
+    }
+
+    #[tokio::test]
+    async fn one_page_is_read_ahead_and_no_more() {
+        let read = Arc::new(AtomicUsize::new(0));
+        let mut body = answer(Counted(Arc::clone(&read))).await.unwrap().into_body();
+        for taken in 1..=5 {
+            body.frame().await.unwrap().unwrap();
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(read.load(Ordering::SeqCst), taken + 1, "after {taken} pages");
         }
     }
 
