@@ -21,6 +21,8 @@
 //!
 //! What this module does not know: where the fields come from ([`image_field`] is the table for images).
 
+mod terms;
+
 use std::borrow::Cow;
 
 use regex::{Regex, RegexBuilder};
@@ -28,6 +30,8 @@ use regex::{Regex, RegexBuilder};
 use crate::arch::Architecture;
 use crate::image::Image;
 use crate::timestamp::Timestamp;
+
+pub use terms::Term;
 
 /// Longest filter, in bytes.
 pub const MAX_BYTES: usize = 4096;
@@ -209,11 +213,31 @@ pub fn image_field<'a>(image: &'a Image, project: &'a str, field: &str) -> Optio
     })
 }
 
+/// Whether images have a field of that name, set or not: those of [`image_field`].
+fn is_image_field(field: &str) -> bool {
+    const FIELDS: [&str; 13] = [
+        "architecture",
+        "auto_update",
+        "cached",
+        "created_at",
+        "expires_at",
+        "filename",
+        "fingerprint",
+        "last_used_at",
+        "project",
+        "public",
+        "size",
+        "type",
+        "uploaded_at",
+    ];
+    field.starts_with("properties.") || FIELDS.contains(&field)
+}
+
 impl Wanted {
     fn equals(&self, value: &Value<'_>) -> bool {
         match value {
             Value::Text(text) => match &self.text {
-                TextPattern::Word(word) => text.to_lowercase() == *word,
+                TextPattern::Word(word) => terms::fold(text) == *word,
                 TextPattern::Regex(regex) => regex.is_match(text),
             },
             Value::Bool(flag) => self.flag == Some(*flag),
@@ -247,7 +271,7 @@ fn truth(word: &str) -> Option<bool> {
 }
 
 fn pattern(field: &str, value: &str) -> Result<TextPattern, FilterError> {
-    let word = || TextPattern::Word(value.to_lowercase());
+    let word = || TextPattern::Word(terms::fold(value));
     if value.chars().all(|c| c.is_alphanumeric() || " _-/:=%@~".contains(c)) {
         return Ok(word());
     }
@@ -380,6 +404,15 @@ mod tests {
         assert_eq!(error("a eq b and not"), "incomplete not clause");
         assert_eq!(error(r#"a eq "b"#), "unterminated quote");
         assert_eq!(error("a gt b"), "unknown operator \"gt\", use eq or ne");
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_table() {
+        let names = "architecture auto_update cached created_at expires_at filename fingerprint last_used_at project public \
+             size type uploaded_at aliases profiles update_source properties properties.os properties. a";
+        for name in names.split_whitespace() {
+            assert_eq!(is_image_field(name), image_field(&sample(), "default", name).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::AliasEntry;
 
 /// The tag of an image, quotes included: over what `PUT` can change of it, except expiry and profiles.
-pub fn image(public: bool, auto_update: bool, properties: &BTreeMap<String, String>) -> String {
+pub fn image<K: Serialize, V: Serialize>(public: bool, auto_update: bool, properties: &BTreeMap<K, V>) -> String {
     hash(&(public, auto_update, properties))
 }
 

@@ -23,8 +23,6 @@ pub struct Image<'a> {
     pub expires_at: WireTime,
     /// Names of profiles.
     pub profiles: &'a [String],
-    /// The names that lead to it.
-    pub aliases: Vec<AliasName<'a>>,
     /// By its canonical name; pulling daemons refuse others.
     pub architecture: Architecture,
     /// False: only daemons keep images that nobody published.
@@ -47,6 +45,8 @@ pub struct Image<'a> {
     pub last_used_at: WireTime,
     /// When it was published here.
     pub uploaded_at: WireTime,
+    /// The names that lead to it. The last two members stand behind all that is the image's own: see [`super::record`].
+    pub aliases: Vec<AliasName<'a>>,
     /// The project it is in.
     pub project: &'a str,
 }
@@ -69,7 +69,6 @@ impl<'a> Image<'a> {
             public: image.public,
             expires_at: image.expires_at.into(),
             profiles: &image.profiles,
-            aliases,
             architecture: image.architecture,
             cached: false,
             filename: &image.filename,
@@ -80,6 +79,7 @@ impl<'a> Image<'a> {
             created_at: image.created_at.into(),
             last_used_at: image.last_used_at.into(),
             uploaded_at: image.uploaded_at.into(),
+            aliases,
             project,
         }
     }
@@ -240,10 +240,11 @@ mod tests {
                 concat!(
                     r#"{{"auto_update":false,"properties":{{"os":"Debian"}},"public":true,"#,
                     r#""expires_at":"0001-01-01T00:00:00Z","profiles":["default"],"#,
-                    r#""aliases":[{{"name":"debian/12","description":""}}],"architecture":"x86_64","cached":false,"#,
+                    r#""architecture":"x86_64","cached":false,"#,
                     r#""filename":"meta.tar.xz","fingerprint":"{}","size":{},"type":"container","#,
                     r#""created_at":"2024-01-03T07:42:00Z","last_used_at":"0001-01-01T00:00:00Z","#,
-                    r#""uploaded_at":"2024-01-03T07:42:00Z","project":"default"}}"#
+                    r#""uploaded_at":"2024-01-03T07:42:00Z","#,
+                    r#""aliases":[{{"name":"debian/12","description":""}}],"project":"default"}}"#
                 ),
                 fingerprint, size
             )

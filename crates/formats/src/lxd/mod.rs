@@ -21,6 +21,7 @@ pub mod image;
 pub mod join_token;
 pub mod operation;
 pub mod project;
+pub mod record;
 pub mod server;
 pub mod time;
 

@@ -12,6 +12,7 @@ use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::find;
 use super::names::{leads_somewhere, newest};
+use super::records::Changed;
 use super::rows::{self, ImageRow};
 use super::sight::{Sight, project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, changes};
@@ -201,6 +202,9 @@ impl Catalog {
             return Err(CatalogError::AliasExists(name.clone()));
         }
         changes::alias(&mut tx, project, name.as_str()).await?;
+        let mut changed = Changed::default();
+        changed.alias(&mut tx, project, name).await?;
+        changed.write(&mut tx).await?;
         let target = target.to_string();
         let detail = [("target", target.as_str())];
         record(&mut tx, &self.actor, Action::ImageAliasCreated, in_project, name.as_str(), &detail, now).await?;
@@ -246,6 +250,8 @@ impl Catalog {
         };
         let description = edit.description.filter(|new| *new != before.description);
         let target = edit.target.filter(|new| before.target != AliasTarget::Image(*new));
+        let mut changed = Changed::default();
+        changed.alias(&mut tx, id, name).await?;
         if let Some(new) = &description {
             tx.execute(
                 "UPDATE aliases SET description = $3 WHERE project_id = $1 AND name = $2",
@@ -267,6 +273,8 @@ impl Catalog {
         if description.is_none() && target.is_none() {
             return Ok(Ok(()));
         }
+        changed.alias(&mut tx, id, name).await?;
+        changed.write(&mut tx).await?;
         let target = target.map(|new| new.to_string());
         let changes = [("description", description.as_deref()), ("target", target.as_deref())];
         let detail: Vec<_> = changes.into_iter().filter_map(|(key, new)| Some((key, new?))).collect();
@@ -290,12 +298,15 @@ impl Catalog {
         let in_project = Some(project);
         let project = project_id(&mut tx, project).await?;
         changes::alias(&mut tx, project, name.as_str()).await?;
+        let mut changed = Changed::default();
+        changed.alias(&mut tx, project, name).await?;
         let gone = tx
             .execute("DELETE FROM aliases WHERE project_id = $1 AND name = $2", values![project, name.as_str()])
             .await?;
         if gone == 0 {
             return Err(CatalogError::NoAlias(name.as_str().to_owned()));
         }
+        changed.write(&mut tx).await?;
         record(&mut tx, &self.actor, Action::ImageAliasDeleted, in_project, name.as_str(), &[], now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
@@ -323,12 +334,16 @@ impl Catalog {
             return Err(CatalogError::AliasExists(new.clone()));
         }
         changes::alias(&mut tx, project, old.as_str()).await?;
+        let mut changed = Changed::default();
+        changed.alias(&mut tx, project, old).await?;
         tx.execute(
             "UPDATE aliases SET name = $3 WHERE project_id = $1 AND name = $2",
             values![project, old.as_str(), new.as_str()],
         )
         .await?;
         changes::alias(&mut tx, project, new.as_str()).await?;
+        changed.alias(&mut tx, project, new).await?;
+        changed.write(&mut tx).await?;
         let detail = [("new_name", new.as_str())];
         record(&mut tx, &self.actor, Action::ImageAliasRenamed, in_project, old.as_str(), &detail, now).await?;
         bump_revision(&mut tx, now).await?;

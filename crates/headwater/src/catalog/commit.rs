@@ -7,6 +7,7 @@ use headwater_formats::timestamp::Timestamp;
 use super::audit::{Action, record};
 use super::engine::{Batch, Tx, values};
 use super::place::place;
+use super::records::Changed;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
 use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, changes, names};
@@ -76,6 +77,7 @@ impl Catalog {
     ) -> Result<Vec<Committed>, CatalogError> {
         let mut tx = self.engine.write().await?;
         let (mut taken, mut products) = (Vec::with_capacity(new.len()), BTreeSet::new());
+        let mut shown = Changed::default();
         let mut project: Option<(&ProjectName, i64)> = None;
         for (number, new) in new.iter().enumerate() {
             let id = match project {
@@ -83,7 +85,7 @@ impl Catalog {
                 _ => project_id(&mut tx, &new.project).await?,
             };
             project = Some((&new.project, id));
-            let image = self.take_in(&mut tx, id, new, now, || ensure(number)).await?;
+            let image = self.take_in(&mut tx, id, new, now, &mut shown, || ensure(number)).await?;
             products.extend(image.product);
             taken.push(image);
         }
@@ -93,6 +95,10 @@ impl Catalog {
             for product in products {
                 names::refresh(&mut tx, product).await?;
             }
+            for image in taken.iter().filter(|image| image.new) {
+                shown.image(&mut tx, image.id, image.product).await?;
+            }
+            shown.write(&mut tx).await?;
             bump_revision(&mut tx, now).await?;
         }
         let committed = committed(&mut tx, new, &taken).await?;
@@ -103,13 +109,14 @@ impl Catalog {
     }
 
     /// Writes what an image needs of its own, unless the project has it. What is written once for all images of a transaction is
-    /// left to the caller: the names of its product, the revision.
+    /// left to the caller: the names of its product, what lists show, the revision.
     async fn take_in(
         &self,
         tx: &mut Tx,
         project: i64,
         new: &NewImage,
         now: Timestamp,
+        shown: &mut Changed,
         ensure: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<Taken, CatalogError> {
         let sql = "SELECT id FROM images WHERE project_id = $1 AND fingerprint = $2";
@@ -137,6 +144,9 @@ impl Catalog {
             }
             // Where it leads away from; where it leads to is noted with the names below.
             changes::alias(tx, project, name.as_str()).await?;
+            if moved {
+                shown.alias(tx, project, name).await?;
+            }
             tx.execute(
                 "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
                  ON CONFLICT (project_id, name) DO UPDATE \

@@ -262,6 +262,16 @@ impl Tx {
         })
     }
 
+    /// A subselect of the numbers in a JSON list, which is the parameter of that name; their column is `value`.
+    pub(super) fn each(&self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite(..) => format!("SELECT value FROM json_each({parameter})"),
+            Self::Postgres(..) => {
+                format!("SELECT value::BIGINT AS value FROM json_array_elements_text({parameter}::json)")
+            }
+        }
+    }
+
     /// Runs a migration: several statements without parameters.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), CatalogError> {
         match self {

@@ -10,6 +10,7 @@ use headwater_formats::timestamp::Timestamp;
 use super::audit::{Action, record};
 use super::engine::{Tx, Value, values};
 use super::place::{place, tidy};
+use super::records::Changed;
 use super::rows::{self, ImageRow, to_json};
 use super::sight::{project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, changes, names};
@@ -184,7 +185,12 @@ impl Catalog {
         }
         let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
         let moved = key(&image) != key(&before.image);
+        let mut changed = Changed::default();
+        changed.image(&mut tx, before.id, before.place.as_ref().map(|(product, _)| *product)).await?;
         let to = if moved { place(&mut tx, project_id, &image).await? } else { before.place.clone() };
+        if moved {
+            changed.image(&mut tx, before.id, to.as_ref().map(|(product, _)| *product)).await?;
+        }
         tx.execute(
             "UPDATE images SET public = $1, expires_at = $2, auto_update = $3, properties = $4, profiles = $5, \
              product_id = $6, version = $7, update_source = $8 WHERE id = $9",
@@ -205,7 +211,8 @@ impl Catalog {
         for (product, version) in before.place.iter().chain(to.iter().filter(|_| moved)) {
             tidy(&mut tx, *product, version).await?;
         }
-        let detail = changed(&before.image, &image);
+        changed.write(&mut tx).await?;
+        let detail = differences(&before.image, &image);
         let detail: Vec<(&str, &str)> = detail.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let subject = fingerprint.to_string();
         record(&mut tx, &self.actor, Action::ImageUpdated, Some(project), &subject, &detail, now).await?;
@@ -220,15 +227,16 @@ impl Catalog {
             return Ok(());
         }
         let mut tx = self.engine.write().await?;
+        let mut changed = Vec::new();
         for (project, fingerprint) in used {
             let values: Vec<Value> = values![at.unix(), project.as_str(), fingerprint.to_string()];
-            tx.execute(
-                "UPDATE images SET last_used_at = $1 WHERE project_id = (SELECT id FROM projects WHERE name = $2) \
-                 AND fingerprint = $3 AND (last_used_at IS NULL OR last_used_at < $1)",
-                values,
-            )
-            .await?;
+            let sql = "UPDATE images SET last_used_at = $1 WHERE project_id = (SELECT id FROM projects WHERE name = $2) \
+                 AND fingerprint = $3 AND (last_used_at IS NULL OR last_used_at < $1) RETURNING id";
+            if let Some(row) = tx.row(sql, values).await? {
+                changed.push(row.int(0)?);
+            }
         }
+        Changed::only(changed).write(&mut tx).await?;
         tx.commit().await
     }
 }
@@ -250,7 +258,7 @@ fn source(image: &Image) -> String {
 }
 
 /// What an edit changed, for the audit: new values, and of properties the keys, because their values can be long.
-fn changed(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
+fn differences(before: &Image, after: &Image) -> Vec<(&'static str, String)> {
     let keys = before.properties.keys().chain(after.properties.keys()).collect::<BTreeSet<_>>();
     let keys = keys.into_iter().filter(|key| before.properties.get(*key) != after.properties.get(*key));
     let keys: Vec<&str> = keys.map(String::as_str).collect();

@@ -148,36 +148,53 @@ pub(super) async fn fixed(tx: &mut Tx, images: &[i64]) -> Result<HashMap<i64, Ve
     Ok(found)
 }
 
-/// Adds names, product and version to a page of images, in a handful of statements for all of them.
+/// The names of one image, and whether it is the newest visible one of its product and type.
+pub(super) struct Names {
+    pub(super) aliases: Vec<ImageAlias>,
+    pub(super) newest: bool,
+}
+
+/// The names of a page of images, in its order, in a handful of statements for all of them.
+pub(super) async fn of(tx: &mut Tx, sight: Sight, page: &[ImageRow]) -> Result<Vec<Names>, CatalogError> {
+    let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
+    let newest = newest_among(tx, sight, &ids).await?;
+    let led: BTreeSet<i64> = page.iter().filter(|row| newest.contains(&row.id)).filter_map(product).collect();
+    let led: Vec<i64> = led.into_iter().collect();
+    let mut fixed = fixed(tx, &ids).await?;
+    let following = following(tx, sight, &led).await?;
+    page.iter()
+        .map(|row| {
+            let mut names: BTreeMap<AliasName, String> =
+                fixed.remove(&row.id).into_iter().flatten().map(|alias| (alias.name, alias.description)).collect();
+            let newest = newest.contains(&row.id);
+            if let Some(follow) = product(row).filter(|_| newest).and_then(|id| following.get(&id)) {
+                for name in follow {
+                    names.insert(rows::parse("an alias", &name.name)?, name.description.clone());
+                }
+            }
+            let aliases = names.into_iter().map(|(name, description)| ImageAlias { name, description }).collect();
+            Ok(Names { aliases, newest })
+        })
+        .collect()
+}
+
+fn product(row: &ImageRow) -> Option<i64> {
+    row.place.as_ref().map(|(product, _)| *product)
+}
+
+/// Adds names, product and version to a page of images.
 pub(super) async fn stored(
     tx: &mut Tx,
     sight: Sight,
     project: &ProjectName,
     page: Vec<ImageRow>,
 ) -> Result<Vec<StoredImage>, CatalogError> {
-    let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
-    let newest = newest_among(tx, sight, &ids).await?;
-    let place = |row: &ImageRow| row.place.as_ref().map(|(product, _)| *product);
-    let products: Vec<i64> = page.iter().filter_map(place).collect::<BTreeSet<_>>().into_iter().collect();
-    let led: Vec<i64> = page
-        .iter()
-        .filter(|row| newest.contains(&row.id))
-        .filter_map(place)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let names = of(tx, sight, &page).await?;
+    let products: Vec<i64> = page.iter().filter_map(product).collect::<BTreeSet<_>>().into_iter().collect();
     let keys = keys(tx, &products).await?;
-    let mut fixed = fixed(tx, &ids).await?;
-    let following = following(tx, sight, &led).await?;
     page.into_iter()
-        .map(|row| {
-            let mut names: BTreeMap<AliasName, String> =
-                fixed.remove(&row.id).into_iter().flatten().map(|alias| (alias.name, alias.description)).collect();
-            if let Some(follow) = place(&row).filter(|_| newest.contains(&row.id)).and_then(|id| following.get(&id)) {
-                for name in follow {
-                    names.insert(rows::parse("an alias", &name.name)?, name.description.clone());
-                }
-            }
+        .zip(names)
+        .map(|(row, names)| {
             let placement = match row.place {
                 Some((product, version)) => Some(Placement {
                     product: keys
@@ -188,8 +205,7 @@ pub(super) async fn stored(
                 }),
                 None => None,
             };
-            let aliases = names.into_iter().map(|(name, description)| ImageAlias { name, description }).collect();
-            let published_by = row.published_by;
+            let (aliases, published_by) = (names.aliases, row.published_by);
             Ok(StoredImage { project: project.clone(), image: row.image, aliases, placement, published_by })
         })
         .collect()

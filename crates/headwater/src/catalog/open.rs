@@ -16,7 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::engine::{Engine, PATIENCE, Tx, values};
 use super::mark::MarkFile;
-use super::{CatalogError, Location};
+use super::{CatalogError, Location, records};
 
 /// How many connections answer reads at the same time.
 const READERS: u32 = 8;
@@ -45,6 +45,11 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0003_product_changes.sql"),
     },
     Migration {
+        number: LISTS,
+        sqlite: include_str!("../../../../migrations/sqlite/0004_lists.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0004_lists.sql"),
+    },
+    Migration {
         number: 5,
         sqlite: include_str!("../../../../migrations/sqlite/0005_stream_keys.sql"),
         postgres: include_str!("../../../../migrations/postgres/0005_stream_keys.sql"),
@@ -55,6 +60,9 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0006_writes.sql"),
     },
 ];
+
+/// The migration whose tables are filled from the rows that are there.
+const LISTS: i64 = 4;
 
 /// The last schema that this program knows.
 fn known() -> i64 {
@@ -91,6 +99,9 @@ async fn migrate(engine: &Engine) -> Result<(), CatalogError> {
         match tx {
             Tx::Sqlite(..) => tx.script(migration.sqlite).await?,
             Tx::Postgres(..) => tx.script(migration.postgres).await?,
+        }
+        if migration.number == LISTS {
+            records::fill(&mut tx).await?;
         }
         tx.execute("INSERT INTO schema_migrations (number) VALUES ($1)", values![migration.number]).await?;
     }

@@ -6,6 +6,7 @@ use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::find;
 use super::place::tidy;
+use super::records::{self, Changed};
 use super::rows::ImageRow;
 use super::sight::project_id;
 use super::{Catalog, CatalogError, bump_revision, changes};
@@ -50,6 +51,9 @@ impl Catalog {
 pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Timestamp) -> Result<(), CatalogError> {
     // While its aliases are there, which go with it.
     changes::names_of_image(tx, row.id).await?;
+    let mut changed = Changed::default();
+    changed.image(tx, row.id, row.place.as_ref().map(|(product, _)| *product)).await?;
+    records::forget(tx, project, row.id).await?;
     tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
     let audience = if row.image.public { GUESTS } else { project };
     for (_, file) in row.image.files.iter() {
@@ -71,5 +75,5 @@ pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Times
     if let Some((product, version)) = &row.place {
         tidy(tx, *product, version).await?;
     }
-    Ok(())
+    changed.write(tx).await
 }

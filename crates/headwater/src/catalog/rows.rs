@@ -16,6 +16,8 @@ use crate::auth::IdentityId;
 #[derive(Debug, Clone)]
 pub(super) struct ImageRow {
     pub(super) id: i64,
+    /// Its project's id.
+    pub(super) project: i64,
     pub(super) image: Image,
     /// Its product's id and its version.
     pub(super) place: Option<(i64, VersionName)>,
@@ -47,7 +49,7 @@ pub(super) async fn images(tx: &mut Tx, tail: &str, values: Vec<Value>) -> Resul
     const SELECT: &str = "SELECT i.id, i.fingerprint, i.image_type, i.architecture, i.filename, i.created_at, \
          i.uploaded_at, i.public, i.expires_at, i.last_used_at, i.auto_update, i.properties, i.profiles, \
          i.update_source, i.product_id, i.version, i.preference, m.role, m.digest, mb.size, mb.format, r.digest, \
-         rb.size, rb.format, i.published_by \
+         rb.size, rb.format, i.published_by, i.project_id \
          FROM images i \
          JOIN image_files m ON m.image_id = i.id AND m.role <> 'root' JOIN blobs mb ON mb.digest = m.digest \
          LEFT JOIN image_files r ON r.image_id = i.id AND r.role = 'root' LEFT JOIN blobs rb ON rb.digest = r.digest";
@@ -73,6 +75,7 @@ fn image(row: &Row) -> Result<ImageRow, CatalogError> {
     };
     Ok(ImageRow {
         id: row.int(0)?,
+        project: row.int(25)?,
         place,
         preference: row.int(16)?,
         published_by: row.opt_int(24)?.map(IdentityId),

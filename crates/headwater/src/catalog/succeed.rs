@@ -5,6 +5,7 @@ use headwater_formats::timestamp::Timestamp;
 use super::audit::{Action, record};
 use super::engine::values;
 use super::images::find;
+use super::records::Changed;
 use super::remove::retire;
 use super::sight::project_id;
 use super::{Catalog, CatalogError, bump_revision, changes};
@@ -29,12 +30,15 @@ impl Catalog {
         if row.id == successor.id {
             return Ok(());
         }
+        let mut changed = Changed::default();
         tx.execute("UPDATE aliases SET image_id = $1 WHERE image_id = $2", values![successor.id, row.id]).await?;
         changes::names_of_image(&mut tx, successor.id).await?;
         if let Some((product, _)) = &successor.place {
             changes::product(&mut tx, *product).await?;
         }
+        changed.image(&mut tx, successor.id, successor.place.as_ref().map(|(product, _)| *product)).await?;
         retire(&mut tx, id, &row, now).await?;
+        changed.write(&mut tx).await?;
         let (old, new) = (old.to_string(), new.to_string());
         record(&mut tx, &self.actor, Action::ImageRefreshed, Some(project), &new, &[("replaces", &old)], now).await?;
         bump_revision(&mut tx, now).await?;

@@ -1,8 +1,9 @@
 //! `GET /1.0/images` and `GET /1.0/images/<fingerprint>` (LXD `lxd/images.go`, Incus `cmd/incusd/images.go`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
+use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::filter::Filter;
 use headwater_formats::lxd::{self, etag};
 use headwater_formats::names::ProjectName;
@@ -11,12 +12,9 @@ use http::{Response, StatusCode, header};
 use super::list::{self, Page, Pages};
 use super::{Ask, Body, Caller, Failure, NOT_AUTHORIZED, Query, State, project, recursion, sync};
 use crate::auth::{Actor, SecretHash, Viewer};
-use crate::catalog::{Catalog, CatalogError, Found, StoredImage};
+use crate::catalog::{Catalog, CatalogError, Form, Found, ImageList, StoredImage};
 use crate::http::guard::Claim;
 use crate::http::respond;
-
-/// Images that are read from the catalog at a time.
-const PAGE: usize = 200;
 
 /// The list: addresses, or objects with `recursion`, those that pass `filter`; of one project, or with `all-projects` of all in
 /// which the caller sees something. That is for trusted clients, as in Incus and newer LXD.
@@ -44,7 +42,7 @@ pub(super) async fn list(state: &State, caller: &Caller, query: &Query) -> Resul
         projects,
         all,
         filter,
-        after: None,
+        current: None,
     })
     .await
 }
@@ -58,38 +56,31 @@ struct Images {
     all: bool,
     filter: Filter,
     objects: bool,
-    after: Option<Fingerprint>,
+    /// The list of one project.
+    current: Option<ImageList>,
 }
 
 impl Pages for Images {
     async fn next(&mut self) -> Result<Page, Failure> {
-        let Some(project) = self.projects.last() else { return Ok(Page::new(false)) };
-        let images = match self.catalog.images(&self.viewer, project, self.after, PAGE).await {
-            Err(CatalogError::NoProject(_)) if self.all => Vec::new(),
-            images => images?,
+        let begin = || {
+            let project = self.projects.pop()?;
+            let form = if self.objects { Form::Object } else { address(&project) };
+            Some(self.catalog.image_list(&self.viewer, &project, self.filter.clone(), form))
         };
-        self.after = images.last().map(|stored| stored.image.fingerprint);
-        if images.len() < PAGE {
-            self.projects.pop();
-            self.after = None;
-        }
-        let mut page = Page::new(!self.projects.is_empty());
-        for stored in images.iter().filter(|stored| self.filter.matches_image(&stored.image, stored.project.as_str())) {
-            if self.objects {
-                page.push(&object(stored))?;
-            } else {
-                page.push(&address(&stored.project, &stored.image.fingerprint))?;
-            }
-        }
-        Ok(page)
+        let Some(mut list) = self.current.take().or_else(begin) else { return Ok(Page::new(false)) };
+        let page = match list.next().await {
+            Err(CatalogError::NoProject(_)) if self.all => return Ok(Page::new(!self.projects.is_empty())),
+            page => page?,
+        };
+        self.current = page.more.then_some(list);
+        Ok(Page::of(page.text, page.more || !self.projects.is_empty()))
     }
 }
 
-fn address(project: &ProjectName, fingerprint: &Fingerprint) -> String {
-    match project.is_default() {
-        true => format!("/1.0/images/{fingerprint}"),
-        false => format!("/1.0/images/{fingerprint}?project={project}"),
-    }
+/// The address of an image in a list, in JSON.
+fn address(project: &ProjectName) -> Form {
+    let after = if project.is_default() { "\"".to_owned() } else { format!("?project={project}\"") };
+    Form::Fingerprint { before: "\"/1.0/images/".to_owned(), after }
 }
 
 fn object(stored: &StoredImage) -> lxd::Image<'_> {
@@ -100,6 +91,16 @@ fn object(stored: &StoredImage) -> lxd::Image<'_> {
 
 /// One image, by any prefix of its fingerprint that fits no other.
 pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
+    if let (Some(prefix), Ok(project)) = (&prefix, ask.project().await)
+        && let Found::One(text) = ask.state.app.catalog.image_text(&ask.caller.viewer, &project, prefix).await?
+    {
+        let fields = text.fields()?;
+        let mut response = list::one(&text.json);
+        let tag = etag::image(fields.public, fields.auto_update, &fields.properties().collect::<BTreeMap<_, _>>());
+        respond::set(&mut response, header::ETAG, tag);
+        return Ok(response);
+    }
+    // Nothing, several, or what a secret opens.
     let Opened { stored, .. } = open(ask, prefix).await?;
     let mut response = sync(object(&stored))?;
     let image = &stored.image;

@@ -9,6 +9,7 @@ mod committing;
 mod concurrency;
 mod files;
 mod identities;
+mod lists;
 mod model;
 mod moments;
 mod opening;

@@ -110,6 +110,7 @@ async fn run(steps: Vec<Step>) {
         apply(&catalog, &mut model, &step).await;
         compare(&catalog, &model, &step).await;
         kept.compare(&catalog, &format!("after {step:?}")).await;
+        super::lists::all_agree(&home, &catalog, &PROJECTS, &format!("after {step:?}")).await;
     }
 }
 

@@ -1,0 +1,374 @@
+//! Lists of images of any length, as text that is ready to be sent.
+//!
+//! A page is one row of one statement: the database joins the texts of [`super::records`] itself, and nothing is parsed or written
+//! here. Between two pages nothing is held, neither a transaction nor a connection. With a filter, the images are looked at one by one; which
+//! ones, the rarest of the terms decides that all who pass have ([`Filter::needed`]), or it is all of them.
+
+use std::collections::BTreeSet;
+
+use headwater_formats::digest::FingerprintPrefix;
+use headwater_formats::filter::{Filter, Term};
+use headwater_formats::lxd::record::{self, Fields};
+use headwater_formats::names::ProjectName;
+
+use super::engine::{Batch, Row, Tx, values};
+use super::sight::{Sight, sight};
+use super::{Catalog, CatalogError, Found, records};
+use crate::auth::Viewer;
+
+/// Bytes of text in a page; the last image of a page may reach beyond.
+const PAGE_BYTES: i64 = 256 * 1024;
+/// Most images in a page.
+const PAGE: i64 = 512;
+/// Most images in a page of fingerprints alone.
+const PAGE_OF_FINGERPRINTS: i64 = 2048;
+/// Images in the first page.
+const FIRST: i64 = 256;
+/// Images of a page of those that were looked up one by one.
+const LOOKED_UP: usize = 64;
+/// How many images an index may name to be worth asking: beyond that, all images are looked at in their order.
+const MOST_CANDIDATES: i64 = 16_384;
+
+/// What stands in a list for each image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// Its object of the LXD API, in JSON.
+    Object,
+    /// Its fingerprint between these two texts.
+    Fingerprint {
+        /// What stands before it.
+        before: String,
+        /// What stands behind it.
+        after: String,
+    },
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPage {
+    /// What stands for each image, with commas between; may be empty.
+    pub text: String,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// One image, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageText {
+    /// Its object of the LXD API, in JSON.
+    pub json: String,
+}
+
+/// A list on its way: the images of a project that a viewer sees and a filter lets pass, in the order of their fingerprints. What
+/// changes while it is read may show or not; no image is there twice, and none is left out that was there all the time.
+#[derive(Debug)]
+pub struct ImageList {
+    catalog: Catalog,
+    viewer: Viewer,
+    project: ProjectName,
+    filter: Filter,
+    form: Form,
+    /// The last fingerprint that was read.
+    after: String,
+    source: Source,
+    /// Most images in the next page.
+    limit: i64,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Not looked into yet.
+    Unknown,
+    /// All images of the project.
+    All,
+    /// These fingerprints, the next one last.
+    These(Vec<String>),
+}
+
+/// What one statement gives.
+struct Joined {
+    text: Option<String>,
+    count: i64,
+    last: Option<String>,
+    /// Whether the project is there.
+    known: bool,
+    bytes: i64,
+}
+
+impl Catalog {
+    /// Begins a list of the images of a project; nothing is read before the first page is asked for.
+    pub fn image_list(&self, viewer: &Viewer, project: &ProjectName, filter: Filter, form: Form) -> ImageList {
+        ImageList {
+            catalog: self.clone(),
+            viewer: viewer.clone(),
+            project: project.clone(),
+            filter,
+            form,
+            after: String::new(),
+            source: Source::Unknown,
+            limit: FIRST,
+        }
+    }
+
+    /// The image whose fingerprint begins with this prefix, among those that the viewer may see in the project: as
+    /// [`Catalog::image`], in one statement.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn image_text(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        prefix: &FingerprintPrefix,
+    ) -> Result<Found<ImageText>, CatalogError> {
+        let private = viewer.sees_private_in(project);
+        let sql = format!(
+            "SELECT r.object, {} FROM images i JOIN image_records r ON r.image_id = i.id \
+             WHERE i.project_id = (SELECT id FROM projects WHERE name = $1) \
+             AND i.fingerprint >= $2 AND i.fingerprint < $3{} ORDER BY i.fingerprint LIMIT 2",
+            names(private),
+            Sight { project: 0, private }.and_visible("i")
+        );
+        let (from, to) = (prefix.as_str().to_owned(), format!("{prefix}g"));
+        let mut found = self.engine.fetch(sql, values![project.as_str(), from, to]).await?;
+        match (found.pop(), found.pop()) {
+            (None, _) => {
+                let mut tx = self.engine.read().await?;
+                sight(&mut tx, viewer, project).await?;
+                Ok(Found::Nothing)
+            }
+            (Some(row), None) => {
+                let json = record::whole(&row.text(0)?, &row.text(1)?, project.as_str()).map_err(unreadable)?;
+                Ok(Found::One(ImageText { json }))
+            }
+            (Some(_), Some(_)) => Ok(Found::Several),
+        }
+    }
+}
+
+impl ImageText {
+    /// What an `ETag` is made of, and all that filters know.
+    ///
+    /// # Errors
+    /// [`CatalogError::Corrupt`].
+    pub fn fields(&self) -> Result<Fields<'_>, CatalogError> {
+        Fields::parse(&self.json).map_err(unreadable)
+    }
+}
+
+impl ImageList {
+    /// The project that is listed.
+    pub fn project(&self) -> &ProjectName {
+        &self.project
+    }
+
+    /// The next page. After one that says that there is no more, there is none.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn next(&mut self) -> Result<ListPage, CatalogError> {
+        if let Source::Unknown = self.source {
+            self.source = self.plan().await?;
+        }
+        let batch: Vec<String> = match &mut self.source {
+            Source::These(left) => left.split_off(left.len().saturating_sub(LOOKED_UP)),
+            _ => Vec::new(),
+        };
+        if let (Source::These(_), true) = (&self.source, batch.is_empty()) {
+            return Ok(ListPage { text: String::new(), more: false });
+        }
+        let first = self.after.is_empty();
+        let joined = self.join(&batch).await?;
+        if !joined.known {
+            return Err(CatalogError::NoProject(self.project.as_str().to_owned()));
+        }
+        if first && joined.count == 0 {
+            // Who sees nothing in it must not learn that there is such a project.
+            let mut tx = self.catalog.engine.read().await?;
+            sight(&mut tx, &self.viewer, &self.project).await?;
+        }
+        let full = joined.count >= self.limit || joined.bytes >= PAGE_BYTES;
+        let more = match &mut self.source {
+            Source::These(left) => {
+                if full {
+                    let after = joined.last.as_deref().unwrap_or_default();
+                    left.extend(batch.into_iter().filter(|one| one.as_str() > after));
+                }
+                !left.is_empty()
+            }
+            _ => full,
+        };
+        // Large objects make for short pages: then fewer are looked at for the next one.
+        let most = if self.whole() { PAGE } else { PAGE_OF_FINGERPRINTS };
+        self.limit = if joined.bytes >= PAGE_BYTES { (joined.count * 2).clamp(1, most) } else { most };
+        self.after = joined.last.unwrap_or(std::mem::take(&mut self.after));
+        let text = match joined.text {
+            Some(text) if self.filter.is_everything() => self.ended(text)?,
+            Some(text) => self.passing(&text)?,
+            None => String::new(),
+        };
+        Ok(ListPage { text, more })
+    }
+
+    /// Whether objects are read, to be sent or to be looked at.
+    fn whole(&self) -> bool {
+        !self.filter.is_everything() || self.form == Form::Object
+    }
+
+    /// Where the images come from.
+    async fn plan(&self) -> Result<Source, CatalogError> {
+        let needed = self.filter.needed();
+        if needed.is_empty() {
+            return Ok(Source::All);
+        }
+        let mut tx = self.catalog.engine.read().await?;
+        let sight = sight(&mut tx, &self.viewer, &self.project).await?;
+        let Some(terms) = rarest(&mut tx, sight, &needed).await? else { return Ok(Source::All) };
+        let found = candidates(&mut tx, sight, terms).await?;
+        tx.commit().await?;
+        Ok(Source::These(found.into_iter().rev().collect()))
+    }
+
+    /// Reads a page after the last one; of these images only, when there are some.
+    async fn join(&self, only: &[String]) -> Result<Joined, CatalogError> {
+        let private = self.viewer.sees_private_in(&self.project);
+        let mut values = values![self.project.as_str(), self.after.as_str(), self.limit, self.between()?, PAGE_BYTES];
+        let (text, size, join) = match self.whole() {
+            true => {
+                (format!("r.object || r.{}", names(private)), "r.size", " JOIN image_records r ON r.image_id = i.id")
+            }
+            false => ("i.fingerprint".to_owned(), "64", ""),
+        };
+        let only = match Batch::of(only).next() {
+            Some(batch) => format!(" AND i.fingerprint IN ({})", batch.bind(&mut values)),
+            None => String::new(),
+        };
+        let sql = format!(
+            "SELECT string_agg(page.text, $4), COUNT(*), MAX(page.fingerprint), \
+             (SELECT id FROM projects WHERE name = $1), CAST(COALESCE(SUM(page.size), 0) AS BIGINT) FROM \
+             (SELECT i.fingerprint, {text} AS text, {size} AS size, \
+             SUM({size}) OVER (ORDER BY i.fingerprint ROWS UNBOUNDED PRECEDING) AS upto FROM images i{join} \
+             WHERE i.project_id = (SELECT id FROM projects WHERE name = $1) AND i.fingerprint > $2{only}{} \
+             ORDER BY i.fingerprint LIMIT $3) page WHERE page.upto - page.size < $5",
+            Sight { project: 0, private }.and_visible("i")
+        );
+        let found = self.catalog.engine.fetch(sql, values).await?;
+        let row = found.first().ok_or_else(|| CatalogError::Corrupt("a page is missing".into()))?;
+        Ok(Joined {
+            text: row.opt_text(0)?,
+            count: row.int(1)?,
+            last: row.opt_text(2)?,
+            known: row.opt_int(3)?.is_some(),
+            bytes: row.int(4)?,
+        })
+    }
+
+    /// What stands between two images as they are read: where they have to be looked at, a line each.
+    fn between(&self) -> Result<String, CatalogError> {
+        let close = record::close(self.project.as_str()).map_err(unreadable)?;
+        Ok(match (&self.form, self.filter.is_everything()) {
+            (_, false) => format!("{close}\n"),
+            (Form::Object, true) => format!("{close},"),
+            (Form::Fingerprint { before, after }, true) => format!("{after},{before}"),
+        })
+    }
+
+    /// A page of which all are sent, with its ends.
+    fn ended(&self, mut text: String) -> Result<String, CatalogError> {
+        match &self.form {
+            Form::Object => {
+                text.push_str(&record::close(self.project.as_str()).map_err(unreadable)?);
+                Ok(text)
+            }
+            Form::Fingerprint { before, after } => Ok(format!("{before}{text}{after}")),
+        }
+    }
+
+    /// Those of a page that pass.
+    fn passing(&self, page: &str) -> Result<String, CatalogError> {
+        let mut lines: Vec<&str> = page.split('\n').collect();
+        let last = lines.pop().unwrap_or_default();
+        let last = [last, &record::close(self.project.as_str()).map_err(unreadable)?].concat();
+        let mut text = String::new();
+        for line in lines.into_iter().chain([last.as_str()]) {
+            let fields = Fields::parse(line).map_err(unreadable)?;
+            if !self.filter.matches(|field| fields.field(self.project.as_str(), field)) {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push(',');
+            }
+            match &self.form {
+                Form::Object => text.push_str(line),
+                Form::Fingerprint { before, after } => {
+                    text.extend([before.as_str(), fields.fingerprint(), after.as_str()]);
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// The column with the aliases that a viewer sees.
+fn names(private: bool) -> &'static str {
+    if private { "names" } else { "names_public" }
+}
+
+fn unreadable(why: serde_json::Error) -> CatalogError {
+    CatalogError::Corrupt(why.to_string())
+}
+
+/// The terms that the fewest images have; `None` when so many have them that looking at all images is no more work.
+async fn rarest<'a, 'b>(
+    tx: &mut Tx,
+    sight: Sight,
+    needed: &'a [Vec<Term<'b>>],
+) -> Result<Option<&'a [Term<'b>]>, CatalogError> {
+    // First a little is counted of each, so that what is common costs nothing where something is rare.
+    for most in [MOST_CANDIDATES / 256, MOST_CANDIDATES / 16, MOST_CANDIDATES] {
+        let mut rarest = None;
+        let mut fewest = most + 1;
+        for terms in needed {
+            let number = count(tx, sight, terms, fewest).await?;
+            if number < fewest {
+                (fewest, rarest) = (number, Some(terms.as_slice()));
+            }
+        }
+        if rarest.is_some() {
+            return Ok(rarest);
+        }
+    }
+    Ok(None)
+}
+
+/// How many images have one of these terms, counted up to `most`. Such that the viewer does not see count, too, and one with several of the terms
+/// counts several times: it is about the work.
+async fn count(tx: &mut Tx, sight: Sight, terms: &[Term<'_>], most: i64) -> Result<i64, CatalogError> {
+    let mut number = 0;
+    for term in terms {
+        let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM image_terms WHERE term = $1 LIMIT $2) t";
+        let found = tx.row(sql, values![records::term(sight.project, term), most - number]).await?;
+        number += found.map_or(Ok(0), |row| row.int(0))?;
+        if number >= most {
+            break;
+        }
+    }
+    Ok(number)
+}
+
+/// The fingerprints of the visible images that have one of these terms.
+async fn candidates(tx: &mut Tx, sight: Sight, terms: &[Term<'_>]) -> Result<BTreeSet<String>, CatalogError> {
+    let mut found = BTreeSet::new();
+    for term in terms {
+        // Joined in this order, because there are few terms and many images.
+        let sql = format!(
+            "SELECT string_agg(i.fingerprint, ',') FROM image_terms t CROSS JOIN images i \
+             WHERE t.term = $1 AND i.id = t.image_id{}",
+            sight.and_visible("i")
+        );
+        let row = tx.row(sql, values![records::term(sight.project, term)]).await?;
+        let list = row.map(|row: Row| row.opt_text(0)).transpose()?.flatten().unwrap_or_default();
+        found.extend(list.split(',').filter(|one| !one.is_empty()).map(str::to_owned));
+    }
+    Ok(found)
+}

@@ -1,0 +1,248 @@
+//! What is kept of each image beside its rows, so that lists need not render it: its JSON object as text
+//! ([`headwater_formats::lxd::record`]), its aliases as the two kinds of viewers see them, and the terms that filters look up.
+//!
+//! Every write that could change one of these notes it in a [`Changed`], and ends with [`Changed::write`]. An image shows the
+//! names of its product only while it is the newest one, and a generated name only while no visible alias made by hand has it; so a
+//! write to one image can change what is shown of others. `leads` remembers which images show names of a product.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use headwater_formats::filter::Term;
+use headwater_formats::lxd::AliasName;
+use headwater_formats::lxd::record::{self, Fields};
+use headwater_formats::names::AliasName as Name;
+use sha2::{Digest as _, Sha256};
+
+use super::engine::{Batch, Tx, Value, values};
+use super::names::{self, Names};
+use super::rows::{self, ImageRow};
+use super::sight::Sight;
+use super::{CatalogError, ImageAlias};
+
+/// Images that are rendered at a time when there are many.
+const PAGE: usize = 256;
+
+/// What a write may have changed in what is shown of images.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    images: BTreeSet<i64>,
+    products: BTreeSet<i64>,
+    /// Products whose following aliases were looked at.
+    lines: BTreeSet<i64>,
+}
+
+impl Changed {
+    /// An image came, goes, or is another than before, and its product with it. Asked before it goes, and after it came.
+    pub(super) async fn image(&mut self, tx: &mut Tx, id: i64, product: Option<i64>) -> Result<(), CatalogError> {
+        self.images.insert(id);
+        // Its aliases may have become visible, or stop to be: then names that they hide go or come.
+        let hidden = "SELECT n.product_id FROM aliases a JOIN product_names n ON n.project_id = a.project_id \
+             AND n.public IN (0, 1) AND n.name = a.name WHERE a.image_id = $1";
+        self.products(tx, hidden, values![id]).await?;
+        let Some(product) = product else { return Ok(()) };
+        self.products.insert(product);
+        if !self.lines.insert(product) {
+            return Ok(());
+        }
+        let hidden = "SELECT n.product_id FROM products p JOIN aliases a ON a.project_id = p.project_id \
+             AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
+             JOIN product_names n ON n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name \
+             WHERE p.id = $1";
+        self.products(tx, hidden, values![product]).await
+    }
+
+    /// A hand-made alias came, goes, or is another than before. Asked before the change and after it.
+    pub(super) async fn alias(&mut self, tx: &mut Tx, project: i64, name: &Name) -> Result<(), CatalogError> {
+        let target = "SELECT a.image_id, p.id FROM aliases a LEFT JOIN products p ON p.project_id = a.project_id \
+             AND p.os = a.os AND p.release = a.release AND p.variant = a.variant \
+             WHERE a.project_id = $1 AND a.name = $2";
+        for row in tx.rows(target, values![project, name.as_str()]).await? {
+            self.images.extend(row.opt_int(0)?);
+            self.products.extend(row.opt_int(1)?);
+        }
+        let hidden = "SELECT product_id FROM product_names WHERE project_id = $1 AND public IN (0, 1) AND name = $2";
+        self.products(tx, hidden, values![project, name.as_str()]).await
+    }
+
+    /// Something of these images that has nothing to do with their names.
+    pub(super) fn only(images: impl IntoIterator<Item = i64>) -> Self {
+        Self { images: images.into_iter().collect(), ..Self::default() }
+    }
+
+    async fn products(&mut self, tx: &mut Tx, sql: &'static str, values: Vec<Value>) -> Result<(), CatalogError> {
+        for row in tx.rows(sql, values).await? {
+            self.products.insert(row.int(0)?);
+        }
+        Ok(())
+    }
+
+    /// Brings the records and terms of all of them up to their rows.
+    pub(super) async fn write(mut self, tx: &mut Tx) -> Result<(), CatalogError> {
+        for product in &self.products {
+            for row in tx.rows(LEADING, values![*product]).await? {
+                self.images.insert(row.int(0)?);
+            }
+        }
+        let images: Vec<i64> = self.images.into_iter().collect();
+        for page in images.chunks(PAGE) {
+            write(tx, page).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The images that show names of a product, and those that have to: the newest ones of each type, of all and of the public ones.
+const LEADING: &str = "SELECT image_id FROM image_records WHERE leads = $1 \
+     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'container' \
+     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) a \
+     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'virtual-machine' \
+     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) b \
+     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'container' AND public = 1 \
+     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) c \
+     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'virtual-machine' AND public = 1 \
+     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) d";
+
+/// Makes the records of a catalog that has none yet.
+pub(super) async fn fill(tx: &mut Tx) -> Result<(), CatalogError> {
+    let mut after = 0;
+    loop {
+        let sql = "SELECT id FROM images WHERE id > $1 ORDER BY id LIMIT $2";
+        let found = tx.rows(sql, values![after, rows::limit(PAGE)]).await?;
+        let ids = found.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after = *last;
+        write(tx, &ids).await?;
+    }
+}
+
+/// Takes the terms of an image away that is about to be deleted. Its record goes with it.
+pub(super) async fn forget(tx: &mut Tx, project: i64, image: i64) -> Result<(), CatalogError> {
+    if let Some(old) = old(tx, &[image]).await?.remove(&image) {
+        change_terms(tx, image, &terms(project, &old.object)?, &BTreeSet::new()).await?;
+    }
+    Ok(())
+}
+
+/// A record, as it is kept.
+#[derive(Debug, PartialEq, Eq)]
+struct Record {
+    /// The product whose names the image shows, to whomever.
+    leads: Option<i64>,
+    object: String,
+    names: String,
+    names_public: String,
+}
+
+async fn old(tx: &mut Tx, images: &[i64]) -> Result<HashMap<i64, Record>, CatalogError> {
+    let mut found = HashMap::new();
+    for batch in Batch::of(images) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        let sql = format!(
+            "SELECT image_id, leads, object, names, names_public FROM image_records WHERE image_id IN ({list})"
+        );
+        for row in tx.rows(sql, values).await? {
+            let (object, names, names_public) = (row.text(2)?, row.text(3)?, row.text(4)?);
+            found.insert(row.int(0)?, Record { leads: row.opt_int(1)?, object, names, names_public });
+        }
+    }
+    Ok(found)
+}
+
+/// Writes the records of these images, as far as they exist, and changes their terms.
+async fn write(tx: &mut Tx, images: &[i64]) -> Result<(), CatalogError> {
+    let mut before = old(tx, images).await?;
+    for (row, new) in rendered(tx, images).await? {
+        let old = before.remove(&row.id);
+        if old.as_ref() == Some(&new) {
+            continue;
+        }
+        if old.as_ref().is_none_or(|old| old.object != new.object) {
+            let had = old.map_or(Ok(BTreeSet::new()), |old| terms(row.project, &old.object))?;
+            change_terms(tx, row.id, &had, &terms(row.project, &new.object)?).await?;
+        }
+        let size = new.object.len() + new.names.len().max(new.names_public.len());
+        tx.execute(
+            "INSERT INTO image_records (image_id, leads, size, object, names, names_public) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (image_id) DO UPDATE SET leads = excluded.leads, \
+             size = excluded.size, object = excluded.object, names = excluded.names, names_public = excluded.names_public",
+            values![row.id, new.leads, rows::limit(size), new.object, new.names, new.names_public],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The records that these images should have.
+async fn rendered(tx: &mut Tx, images: &[i64]) -> Result<Vec<(ImageRow, Record)>, CatalogError> {
+    let mut by_project: BTreeMap<i64, Vec<ImageRow>> = BTreeMap::new();
+    for batch in Batch::of(images) {
+        let mut values = values![];
+        let tail = format!(" WHERE i.id IN ({})", batch.bind(&mut values));
+        for row in rows::images(tx, &tail, values).await? {
+            by_project.entry(row.project).or_default().push(row);
+        }
+    }
+    let mut records = Vec::new();
+    for (project, page) in by_project {
+        let all = names::of(tx, Sight { project, private: true }, &page).await?;
+        let public = names::of(tx, Sight { project, private: false }, &page).await?;
+        for (row, (all, public)) in page.into_iter().zip(all.into_iter().zip(public)) {
+            let record = render(&row, &all, &public)?;
+            records.push((row, record));
+        }
+    }
+    Ok(records)
+}
+
+fn render(row: &ImageRow, all: &Names, public: &Names) -> Result<Record, CatalogError> {
+    let product = row.place.as_ref().map(|(product, _)| *product);
+    let is_public = row.image.public;
+    Ok(Record {
+        leads: product.filter(|_| all.newest || public.newest && is_public),
+        object: record::open(&row.image).map_err(unwritable)?,
+        names: aliases(&all.aliases)?,
+        names_public: if is_public { aliases(&public.aliases)? } else { String::new() },
+    })
+}
+
+fn aliases(names: &[ImageAlias]) -> Result<String, CatalogError> {
+    let names = names.iter().map(|alias| AliasName { name: alias.name.as_str(), description: &alias.description });
+    record::aliases(&names.collect::<Vec<_>>()).map_err(unwritable)
+}
+
+fn unwritable(why: serde_json::Error) -> CatalogError {
+    CatalogError::Corrupt(why.to_string())
+}
+
+async fn change_terms(tx: &mut Tx, image: i64, old: &BTreeSet<i64>, new: &BTreeSet<i64>) -> Result<(), CatalogError> {
+    let list = |terms: Vec<&i64>| (!terms.is_empty()).then(|| rows::to_json(&terms)).transpose();
+    if let Some(gone) = list(old.difference(new).collect())? {
+        let sql = format!("DELETE FROM image_terms WHERE image_id = $1 AND term IN ({})", tx.each("$2"));
+        tx.execute(sql, values![image, gone]).await?;
+    }
+    if let Some(came) = list(new.difference(old).collect())? {
+        let sql = format!("INSERT INTO image_terms (term, image_id) SELECT t.value, $1 FROM ({}) t", tx.each("$2"));
+        tx.execute(sql, values![image, came]).await?;
+    }
+    Ok(())
+}
+
+/// The terms of a record's object.
+fn terms(project: i64, object: &str) -> Result<BTreeSet<i64>, CatalogError> {
+    let whole = record::whole(object, "", "").map_err(unwritable)?;
+    let fields = Fields::parse(&whole).map_err(unwritable)?;
+    Ok(fields.terms().iter().map(|field| term(project, field)).collect())
+}
+
+/// A term as it is indexed: 64 bits of a hash, which take a tenth of the room of the words. Two words that share them lead to
+/// images that do not pass, and are found out when these are looked at.
+pub(super) fn term(project: i64, term: &Term<'_>) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(project.to_be_bytes());
+    hash.update((term.field().len() as u64).to_be_bytes());
+    hash.update(term.field());
+    hash.update(term.value());
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
