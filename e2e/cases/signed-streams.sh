@@ -42,7 +42,8 @@ good() {
     local certificate=$1 address=$2 folder=$3 name=$4 file
     tree "$certificate" "$address" "$folder"
     export REQUESTS_CA_BUNDLE=$certificate SSL_CERT_FILE=$certificate
-    rm -rf "$GNUPGHOME" && mkdir -m 700 "$GNUPGHOME"
+    local -x GNUPGHOME=$folder/gnupg
+    mkdir -m 700 "$GNUPGHOME"
     gpg --batch --quiet --import "$folder/key.asc"
     for file in index images; do
         step "$name: $file"
@@ -68,6 +69,7 @@ good() {
     assert_eq "$(cd "$folder/mirror/images" && find . -type f -size +0 | wc -l)" "$(jq '[.products[].versions[].items[].path] | unique | length' "$folder/images.json")" "files of the mirror"
     # Who has another key believes nothing.
     assert_fails sstream_with "$CASE/other.gpg" "$address" "$folder/none"
+    gpgconf --kill gpg-agent
 }
 sstream_with() { mirror "$2" "$3" "$1"; }
 assert_fails() { ! "$@" >"$CASE/refused" 2>&1 || fail "this must fail, and does not: $*"; }
@@ -111,7 +113,7 @@ both() { # name: the served tree and the exported one
     rm -rf "$CASE/www/tree"
     headwater export --to "$CASE/www/tree" --data "$DATA"
     chmod -R a+rX "$CASE/www"
-    good "$STATIC_CERTIFICATE" "$STATIC_URL/tree" "$CASE/exported-$folder" "$1"
+    good "$AUTHORITY/ca.crt" "$STATIC_URL/tree" "$CASE/exported-$folder" "$1"
     # A server and an export sign the same bytes in the same way.
     for file in index.sjson index.json.gpg images.sjson images.json.gpg key.asc; do
         cmp "$CASE/served-$folder/$file" "$CASE/exported-$folder/$file" || fail "$file differs between server and export"

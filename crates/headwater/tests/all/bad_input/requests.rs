@@ -103,7 +103,7 @@ fn stream_addresses(held: &Held) -> Vec<Row> {
         ("/images/%zz".into(), 400, ESCAPE),
         ("/images/%u0041".into(), 400, ESCAPE),
         ("/streams".into(), 404, NOTHING),
-        ("/streams/v1/index.sjson".into(), 404, NOTHING),
+        ("/streams/v1/index.json.asc".into(), 404, NOTHING),
         ("/streams/v2/index.json".into(), 404, NOTHING),
         ("/images".into(), 404, NOTHING),
         ("/images/catalog.db".into(), 404, NOTHING),

@@ -98,7 +98,7 @@ async fn bad_addresses_are_told_in_the_words_of_their_protocol() {
             "the path has a percent sign that is not followed by two hexadecimal digits; write it as %25",
         ),
         ("/streams", 404, nothing),
-        ("/streams/v1/index.sjson", 404, nothing),
+        ("/streams/v1/index.xml", 404, nothing),
         ("/streams/v1/index.json/more", 404, nothing),
         ("/images", 404, nothing),
         ("/images/short.squashfs", 404, nothing),
