@@ -8,10 +8,11 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use flate2::Crc;
 use headwater_formats::simplestreams::render::{DOCUMENT_SEPARATOR, index_key};
 use sha2::{Digest, Sha256};
 
-use super::gzip::Packer;
+use super::gzip::{Packer, joined, sum};
 use super::spool::{Fragment, Hash, Spool};
 
 /// Products that follow one another.
@@ -20,7 +21,9 @@ pub(super) struct Chunk {
     pub(super) fragments: Vec<Arc<Fragment>>,
     /// Bytes of their texts, each with the separator before it.
     pub(super) plain: u64,
-    /// Bytes of their members.
+    /// The checksum of their texts.
+    pub(super) sum: Crc,
+    /// Bytes of their pieces.
     pub(super) gzip: u64,
     /// How many files they name.
     pub(super) names: u64,
@@ -28,18 +31,20 @@ pub(super) struct Chunk {
     pub(super) memory: u64,
     /// Over the digests of the texts.
     pub(super) digest: Hash,
-    keys: OnceLock<Keys>,
+    keys: OnceLock<Arc<Keys>>,
     /// Where they all lie; `None` when that is not one place.
     spool: Option<Arc<Spool>>,
 }
 
 /// Their part of an index.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Keys {
     /// Bytes of the text, with the separator before each key.
     pub(super) plain: u64,
-    /// The member.
+    /// The piece.
     pub(super) gzip: Bytes,
+    /// The checksum of the text.
+    pub(super) sum: Crc,
     /// Of the text.
     pub(super) digest: Hash,
 }
@@ -58,7 +63,8 @@ impl Chunk {
         let spool = fragments.first().map(|first| Arc::clone(&first.spool));
         let spool = spool.filter(|spool| fragments.iter().all(|one| Arc::ptr_eq(&one.spool, spool)));
         let (digest, keys) = (digest.finalize().into(), OnceLock::new());
-        Self { fragments, plain, gzip, names, memory, digest, keys, spool }
+        let sum = joined(fragments.iter().map(|fragment| &fragment.sum));
+        Self { sum, fragments, plain, gzip, names, memory, digest, keys, spool }
     }
 
     /// Whether they all lie in that spool.
@@ -89,8 +95,12 @@ impl Chunk {
             return Ok(keys);
         }
         let text = self.key_text();
-        let made =
-            Keys { plain: text.len() as u64, gzip: packer.member(&text)?.into(), digest: Sha256::digest(&text).into() };
+        let made = Arc::new(Keys {
+            plain: text.len() as u64,
+            gzip: packer.piece(&text)?.into(),
+            sum: sum(&text),
+            digest: Sha256::digest(&text).into(),
+        });
         Ok(self.keys.get_or_init(|| made))
     }
 }

@@ -1,7 +1,12 @@
-//! Members of gzip (RFC 1952), whole and one at a time. A file may be several members one after another, and means what they mean
-//! one after another (section 2.2): so documents are joined compressed.
+//! One gzip member (RFC 1952) out of pieces that were compressed apart.
 //!
-//! Members have no name and no time stamp: the same text is the same bytes on every server.
+//! A piece is deflated by itself, without looking back at anything, and ends at a full byte (a "sync flush", RFC 1951 section 3.2.4):
+//! pieces one after another, between [`HEADER`] and an [`end`], are what their texts are one after another. The checksum at the end
+//! is put together from those of the pieces.
+//!
+//! Members could be put one after another too, but not everybody reads on behind the first: `curl` gives up, and browsers show what they have.
+//!
+//! There is no name and no time stamp in it: the same text is the same bytes on every server.
 
 use std::io;
 
@@ -9,21 +14,35 @@ use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompr
 
 /// How hard gzip tries for what many ask for.
 const LEVEL: Compression = Compression::new(6);
-/// Magic, deflate, no flags, no time, no extra flags, an unknown system.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// Checksum and length.
-const TRAILER: usize = 8;
+/// What a member begins with: magic, deflate, no flags, no time, no extra flags, an unknown system.
+pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+/// An empty last block.
+const LAST_BLOCK: [u8; 2] = [3, 0];
+/// Bytes of an [`end`].
+pub(super) const END: u64 = 10;
 
-/// This text as a gzip member, the same on every server: to be sent before or after the bytes of
-/// [`Snapshot::reader`](super::Snapshot::reader) in [`Form::Gzip`](super::Form::Gzip).
-///
-/// # Errors
-/// None is known: it is written into memory.
-pub fn gzip_member(text: &[u8]) -> io::Result<Vec<u8>> {
-    Packer::new().member(text)
+/// What a member ends with, whose text has this checksum and length.
+pub(super) fn end(sum: &Crc) -> Vec<u8> {
+    [&LAST_BLOCK[..], &sum.sum().to_le_bytes(), &sum.amount().to_le_bytes()].concat()
 }
 
-/// Makes members, and is made once for many.
+/// The checksum of a text.
+pub(super) fn sum(text: &[u8]) -> Crc {
+    let mut crc = Crc::new();
+    crc.update(text);
+    crc
+}
+
+/// The checksum of texts one after another.
+pub(super) fn joined<'a>(sums: impl IntoIterator<Item = &'a Crc>) -> Crc {
+    let mut all = Crc::new();
+    for sum in sums {
+        all.combine(sum);
+    }
+    all
+}
+
+/// Makes pieces, and is made once for many.
 pub(super) struct Packer(Compress);
 
 impl Packer {
@@ -31,28 +50,29 @@ impl Packer {
         Self(Compress::new(LEVEL, false))
     }
 
-    /// This text as a member.
-    pub(super) fn member(&mut self, text: &[u8]) -> io::Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(HEADER.len() + text.len() / 2 + 64);
-        out.extend_from_slice(&HEADER);
+    /// This text as a piece.
+    pub(super) fn piece(&mut self, text: &[u8]) -> io::Result<Vec<u8>> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut out = Vec::with_capacity(text.len() / 2 + 64);
         self.0.reset();
         loop {
             let done = usize::try_from(self.0.total_in()).map_err(io::Error::other)?;
-            let status = self.0.compress_vec(&text[done.min(text.len())..], &mut out, FlushCompress::Finish);
-            match status.map_err(io::Error::other)? {
-                Status::StreamEnd => break,
-                Status::Ok | Status::BufError => out.reserve(text.len() / 4 + 64),
+            self.0
+                .compress_vec(text.get(done..).unwrap_or_default(), &mut out, FlushCompress::Sync)
+                .map_err(io::Error::other)?;
+            // All of it is out when there is room left.
+            if out.len() < out.capacity() {
+                out.shrink_to_fit();
+                return Ok(out);
             }
+            out.reserve(text.len() / 4 + 64);
         }
-        let mut crc = Crc::new();
-        crc.update(text);
-        out.extend_from_slice(&crc.sum().to_le_bytes());
-        out.extend_from_slice(&crc.amount().to_le_bytes());
-        Ok(out)
     }
 }
 
-/// Reads members that a [`Packer`] made.
+/// Reads pieces that a [`Packer`] made.
 pub(super) struct Unpacker(Decompress);
 
 impl Unpacker {
@@ -60,19 +80,17 @@ impl Unpacker {
         Self(Decompress::new(false))
     }
 
-    /// The text of a member, which is known to be that long.
-    pub(super) fn text(&mut self, member: &[u8], length: usize) -> io::Result<Vec<u8>> {
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a kept part of a document is damaged");
-        let end = member.len().checked_sub(TRAILER).ok_or_else(damaged)?;
-        let deflated = member.get(HEADER.len()..end).ok_or_else(damaged)?;
+    /// The text of a piece, which is known to be that long and to have that checksum.
+    pub(super) fn text(&mut self, piece: &[u8], length: usize, known: &Crc) -> io::Result<Vec<u8>> {
         // One byte more than needed: room to notice that there is more than there should be.
         let mut text = Vec::with_capacity(length + 1);
         self.0.reset(false);
-        let status = self.0.decompress_vec(deflated, &mut text, FlushDecompress::Finish);
-        let mut crc = Crc::new();
-        crc.update(&text);
-        let whole = matches!(status, Ok(Status::StreamEnd)) && text.len() == length;
-        if whole && member[end..end + 4] == crc.sum().to_le_bytes() { Ok(text) } else { Err(damaged()) }
+        let status = self.0.decompress_vec(piece, &mut text, FlushDecompress::Sync);
+        let whole = matches!(status, Ok(Status::Ok | Status::BufError)) && text.len() == length;
+        if whole && sum(&text).sum() == known.sum() {
+            return Ok(text);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a kept part of a document is damaged"))
     }
 }
 
@@ -82,29 +100,34 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn members_are_read_by_others_and_are_the_same_whatever_was_packed_before() {
+    fn pieces_are_one_member_and_are_the_same_whatever_was_packed_before() {
         let texts: Vec<Vec<u8>> = vec![
             Vec::new(),
             b"{}".to_vec(),
             b"0123456789abcdef".repeat(1000),
-            (0..70_000u32).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect(),
+            (0..70_000u32).flat_map(|n| n.wrapping_mul(0x9e37_79b1).rotate_left(n % 32).to_le_bytes()).collect(),
         ];
         let mut packer = Packer::new();
         let mut unpacker = Unpacker::new();
-        let mut joined = Vec::new();
+        let mut member = HEADER.to_vec();
+        let mut sums = Vec::new();
         for text in texts.iter().chain(texts.iter().rev()) {
-            let member = packer.member(text).unwrap();
-            assert_eq!(member, Packer::new().member(text).unwrap());
-            assert_eq!(unpacker.text(&member, text.len()).unwrap(), *text);
-            assert!(unpacker.text(&member, text.len() + 1).is_err());
-            let mut damaged = member.clone();
-            let at = damaged.len() - 6;
-            damaged[at] ^= 1;
-            assert!(unpacker.text(&damaged, text.len()).is_err());
-            joined.extend(member);
+            let piece = packer.piece(text).unwrap();
+            assert_eq!(piece, Packer::new().piece(text).unwrap());
+            assert_eq!(unpacker.text(&piece, text.len(), &sum(text)).unwrap(), *text);
+            assert!(unpacker.text(&piece, text.len() + 1, &sum(text)).is_err());
+            assert!(unpacker.text(&piece, text.len(), &sum(b"another")).is_err());
+            member.extend(piece);
+            sums.push(sum(text));
         }
+        let end = end(&joined(&sums));
+        assert_eq!(end.len() as u64, END);
+        member.extend(end);
+        // A reader of one member, which checks the sum, and finds nothing behind it.
+        let mut decoder = flate2::bufread::GzDecoder::new(&member[..]);
         let mut read = Vec::new();
-        flate2::read::MultiGzDecoder::new(&joined[..]).read_to_end(&mut read).unwrap();
+        decoder.read_to_end(&mut read).unwrap();
         assert_eq!(read, texts.iter().chain(texts.iter().rev()).flatten().copied().collect::<Vec<_>>());
+        assert!(decoder.into_inner().is_empty());
     }
 }

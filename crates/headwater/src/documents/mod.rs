@@ -25,7 +25,7 @@
 //! | `chunk.rs` | a listing as a sequence that is changed in a few places |
 //! | `spool.rs` | where rendered products lie |
 //! | `snapshot.rs` | both documents of one revision, and reading them |
-//! | `gzip.rs` | members of gzip |
+//! | `gzip.rs` | one gzip member out of pieces |
 //! | `merge.rs` | several projects as one |
 //!
 //! Streams of several projects are rendered as a whole, each time: what one project lists there depends on the others.
@@ -51,7 +51,6 @@ use crate::auth::Viewer;
 use crate::catalog::{Catalog, CatalogError, Revision};
 use merge::Merged;
 
-pub use gzip::gzip_member;
 pub use listings::{IDLE, ListingError, Listings, only_project};
 pub use snapshot::{Form, Kind, Reader, SMALL, Snapshot};
 pub use spool::Scratch;

@@ -1,19 +1,19 @@
 //! Both documents of one revision, put together from fragments when they are read.
 //!
-//! Compressed, a document is an opening (all that comes before the second product, or the second part of the keys), members that are
+//! Compressed, a document is an opening (all that comes before the second product, or the second part of the keys), pieces that are
 //! kept, and an end. Plain, it is the same, decompressed. Nothing of it is in memory as a whole, unless it is small.
 
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
-use flate2::Compression;
 use flate2::read::GzEncoder;
+use flate2::{Compression, Crc};
 use headwater_formats::simplestreams::render::{self, DOCUMENT_SEPARATOR, DOCUMENT_TAIL, FilesAt, INDEX_TAIL};
 use sha2::{Digest, Sha256};
 
 use super::chunk::{Chunk, Keys};
-use super::gzip::{Packer, Unpacker};
+use super::gzip::{self, Packer, Unpacker};
 use super::spool::{Hash, Spool};
 use crate::catalog::Revision;
 
@@ -36,20 +36,22 @@ pub enum Kind {
 pub enum Form {
     /// As it is.
     Plain,
-    /// As gzip, in several members.
+    /// As gzip.
     Gzip,
 }
 
 /// A document around what is kept of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Frame {
     /// What comes before the first product or key, as text.
     head: Bytes,
-    /// What comes before the second product or part of keys, as a member.
+    /// What comes before the second product or part of keys, as a piece.
     opening: Bytes,
-    /// What comes after the last, as text and as a member.
+    /// What comes after the last, as text and as a piece.
     tail: (Bytes, Bytes),
-    /// Bytes of the whole.
+    /// The checksum of the whole text.
+    sum: Crc,
+    /// Bytes of the whole text, and of all its pieces.
     plain: u64,
     gzip: u64,
     /// Over all of the text, by its parts.
@@ -61,8 +63,8 @@ struct Frame {
 pub struct Snapshot {
     revision: Revision,
     pub(super) chunks: Vec<Arc<Chunk>>,
-    products: Frame,
-    index: OnceLock<Frame>,
+    products: Arc<Frame>,
+    index: OnceLock<Arc<Frame>>,
     names: u64,
     whole: [OnceLock<Bytes>; 4],
 }
@@ -76,30 +78,37 @@ impl Snapshot {
         if let Some(first) = first {
             opening.extend_from_slice(without_separator(&first.text(&mut Unpacker::new())?));
         }
-        let opening = packer.member(&opening)?;
-        let tail = packer.member(DOCUMENT_TAIL)?;
-        let (mut plain, mut gzip, mut names) = (head.len() + DOCUMENT_TAIL.len(), opening.len() + tail.len(), 0);
+        let mut sum = gzip::sum(&opening);
+        let opening = packer.piece(&opening)?;
+        let tail = packer.piece(DOCUMENT_TAIL)?;
         let mut digest = Sha256::new();
         digest.update(&head);
-        let (mut texts, mut members) = (0, 0);
-        for chunk in &chunks {
+        let (mut texts, mut pieces, mut names) = (0, 0, 0);
+        for (place, chunk) in chunks.iter().enumerate() {
             digest.update(chunk.digest);
             texts += chunk.plain;
-            members += chunk.gzip;
+            pieces += chunk.gzip;
             names += chunk.names;
+            match place {
+                0 => sum.combine(&gzip::joined(chunk.fragments.iter().skip(1).map(|fragment| &fragment.sum))),
+                _ => sum.combine(&chunk.sum),
+            }
         }
+        sum.update(DOCUMENT_TAIL);
         if let Some(first) = first {
             texts -= DOCUMENT_SEPARATOR.len() as u64;
-            members -= first.gzip;
+            pieces -= first.gzip;
         }
         let products = Frame {
-            plain: std::mem::take(&mut plain) as u64 + texts,
-            gzip: std::mem::take(&mut gzip) as u64 + members,
+            plain: (head.len() + DOCUMENT_TAIL.len()) as u64 + texts,
+            gzip: (opening.len() + tail.len()) as u64 + pieces,
+            sum,
             head: head.into(),
             opening: opening.into(),
             tail: (Bytes::from_static(DOCUMENT_TAIL), tail.into()),
             digest: digest.finalize().into(),
         };
+        let products = Arc::new(products);
         Ok(Self { revision, products, chunks, index: OnceLock::new(), names, whole: Default::default() })
     }
 
@@ -160,7 +169,7 @@ impl Snapshot {
         let frame = self.frame(kind)?;
         Ok(match form {
             Form::Plain => frame.plain,
-            Form::Gzip => frame.gzip,
+            Form::Gzip => gzip::HEADER.len() as u64 + frame.gzip + gzip::END,
         })
     }
 
@@ -190,8 +199,28 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::length`].
     pub fn reader(self: &Arc<Self>, kind: Kind, form: Form) -> io::Result<Reader> {
-        self.frame(kind)?;
-        Ok(Reader::new(Arc::clone(self), kind, form, FilesAt::IMAGES))
+        self.between(kind, form, b"", b"").map(|(reader, _)| reader)
+    }
+
+    /// [`Snapshot::reader`] with other text before and after the document's, and the bytes of all together. Compressed, all of it is one text.
+    ///
+    /// # Errors
+    /// As [`Snapshot::length`].
+    pub fn between(self: &Arc<Self>, kind: Kind, form: Form, before: &[u8], after: &[u8]) -> io::Result<(Reader, u64)> {
+        let (before, after) = match form {
+            Form::Plain => (before.to_vec(), after.to_vec()),
+            Form::Gzip => {
+                let mut packer = Packer::new();
+                let sums = [&gzip::sum(before), &self.frame(kind)?.sum, &gzip::sum(after)];
+                let end = gzip::end(&gzip::joined(sums));
+                ([&gzip::HEADER[..], &packer.piece(before)?].concat(), [packer.piece(after)?, end].concat())
+            }
+        };
+        let frame = self.frame(kind)?;
+        let own = if form == Form::Gzip { frame.gzip } else { frame.plain };
+        let length = own + (before.len() + after.len()) as u64;
+        let reader = Reader::new(Arc::clone(self), kind, form, FilesAt::IMAGES);
+        Ok((Reader { now: Now::Bytes(before.into()), after: after.into(), ..reader }, length))
     }
 
     /// Reads the text of the products with the files in another place.
@@ -234,7 +263,7 @@ impl Snapshot {
             (Kind::Index, Some(index)) => Ok(index),
             (Kind::Index, None) => {
                 let made = self.index()?;
-                Ok(self.index.get_or_init(|| made))
+                Ok(self.index.get_or_init(|| Arc::new(made)))
             }
         }
     }
@@ -244,11 +273,13 @@ impl Snapshot {
         let updated = self.revision.changed_at;
         let Some(first) = self.chunks.first() else {
             let head = render::index([], updated);
+            let opening = packer.piece(&head)?;
             return Ok(Frame {
                 plain: head.len() as u64,
+                gzip: opening.len() as u64,
                 digest: Sha256::digest(&head).into(),
-                opening: packer.member(&head)?.into(),
-                gzip: packer.member(&head)?.len() as u64,
+                sum: gzip::sum(&head),
+                opening: opening.into(),
                 head: head.into(),
                 tail: (Bytes::new(), Bytes::new()),
             });
@@ -256,24 +287,30 @@ impl Snapshot {
         let head = render::index_head(updated);
         let mut opening = head.clone();
         opening.extend_from_slice(without_separator(&first.key_text()));
-        let opening = packer.member(&opening)?;
-        let tail = packer.member(INDEX_TAIL)?;
+        let mut sum = gzip::sum(&opening);
+        let opening = packer.piece(&opening)?;
+        let tail = packer.piece(INDEX_TAIL)?;
         let mut digest = Sha256::new();
         digest.update(&head);
         let mut plain = (head.len() + INDEX_TAIL.len() - DOCUMENT_SEPARATOR.len()) as u64;
-        let mut gzip = (opening.len() + tail.len()) as u64;
+        let mut pieces = (opening.len() + tail.len()) as u64;
         for (place, chunk) in self.chunks.iter().enumerate() {
-            let Keys { plain: text, gzip: member, digest: of_keys } = chunk.keys(&mut packer)?;
-            digest.update(of_keys);
-            plain += text;
-            gzip += if place == 0 { 0 } else { member.len() as u64 };
+            let keys: &Keys = chunk.keys(&mut packer)?;
+            digest.update(keys.digest);
+            plain += keys.plain;
+            if place > 0 {
+                pieces += keys.gzip.len() as u64;
+                sum.combine(&keys.sum);
+            }
         }
+        sum.update(INDEX_TAIL);
         Ok(Frame {
             head: head.into(),
             opening: opening.into(),
             tail: (Bytes::from_static(INDEX_TAIL), tail.into()),
             plain,
-            gzip,
+            gzip: pieces,
+            sum,
             digest: digest.finalize().into(),
         })
     }
@@ -299,6 +336,8 @@ pub struct Reader {
     form: Form,
     files: FilesAt,
     unpacker: Unpacker,
+    /// What comes after the document.
+    after: Bytes,
     next: Next,
     now: Now,
 }
@@ -309,6 +348,7 @@ enum Next {
     Head,
     /// This chunk, and this fragment in it.
     Part(usize, usize),
+    After,
     End,
 }
 
@@ -332,7 +372,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     fn new(snapshot: Arc<Snapshot>, kind: Kind, form: Form, files: FilesAt) -> Self {
         let now = Now::Bytes(Bytes::new());
-        Self { snapshot, kind, form, files, unpacker: Unpacker::new(), next: Next::Head, now }
+        Self { snapshot, kind, form, files, unpacker: Unpacker::new(), after: Bytes::new(), next: Next::Head, now }
     }
 
     /// Goes on to the next part; `false` at the end.
@@ -341,6 +381,10 @@ impl Reader {
         let frame = snapshot.frame(self.kind)?;
         self.now = Now::Bytes(match (self.next, self.form) {
             (Next::End, _) => return Ok(false),
+            (Next::After, _) => {
+                self.next = Next::End;
+                self.after.clone()
+            }
             (Next::Head, Form::Plain) => {
                 self.next = Next::Part(0, 0);
                 frame.head.clone()
@@ -355,9 +399,9 @@ impl Reader {
             }
             (Next::Part(chunk, fragment), form) => match snapshot.chunks.get(chunk) {
                 None => {
-                    self.next = Next::End;
-                    let (text, member) = &frame.tail;
-                    if form == Form::Plain { text.clone() } else { member.clone() }
+                    self.next = Next::After;
+                    let (text, piece) = &frame.tail;
+                    if form == Form::Plain { text.clone() } else { piece.clone() }
                 }
                 Some(part) if self.kind == Kind::Index => {
                     self.next = Next::Part(chunk + 1, 0);
@@ -422,7 +466,7 @@ impl Read for Reader {
                 }
                 Now::Stored { spool, at, length } if *length > 0 => {
                     let wanted = usize::try_from(*length).unwrap_or(usize::MAX).min(room.len());
-                    spool.members.read_exact_at(&mut room[..wanted], *at)?;
+                    spool.pieces.read_exact_at(&mut room[..wanted], *at)?;
                     *at += wanted as u64;
                     *length -= wanted as u64;
                     return Ok(wanted);

@@ -1,6 +1,6 @@
 //! Where rendered products lie: a file without a name, to which fragments are added and which is read from any number of threads.
 //!
-//! A fragment is a product as a member of a document (`,"key":{…}`, files at `images/`), as a gzip member of its own. In memory
+//! A fragment is a product as a member of a document (`,"key":{…}`, files at `images/`), compressed as a piece of its own (`gzip.rs`). In memory
 //! stays where it lies. Beside it, in a second file, lies where in it the places of its files stand. Two listings that show the same
 //! of a product share its fragment. What no listing shows any more is garbage; the file only grows, and when more than half of it is
 //! garbage, a new one takes its place. An old one is there until the last fragment in it is let go.
@@ -11,10 +11,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use flate2::Crc;
 use headwater_formats::simplestreams::render::{DOCUMENT_SEPARATOR, Draft, FilesAt};
 use sha2::{Digest, Sha256};
 
-use super::gzip::{Packer, Unpacker};
+use super::gzip::{Packer, Unpacker, joined, sum};
 
 /// Gives a file without a name.
 pub type Scratch = Arc<dyn Fn() -> io::Result<File> + Send + Sync>;
@@ -57,13 +58,15 @@ pub(super) struct Fragment {
     pub(super) digest: Hash,
     /// Bytes of its text, with the separator before it.
     pub(super) plain: u64,
-    /// Bytes of its member.
+    /// Its checksum.
+    pub(super) sum: Crc,
+    /// Bytes of its piece.
     pub(super) gzip: u64,
     /// How many files it names.
     pub(super) names: u64,
     /// Whether a chunk begins with it: the key alone decides, so that all servers make the same chunks.
     pub(super) begins_chunk: bool,
-    /// Where its member begins.
+    /// Where its piece begins.
     pub(super) at: u64,
     places_at: u64,
     pub(super) spool: Arc<Spool>,
@@ -78,9 +81,9 @@ impl Fragment {
 
     /// The text, with the separator before it.
     pub(super) fn text(&self, unpacker: &mut Unpacker) -> io::Result<Vec<u8>> {
-        let mut member = vec![0; usize::try_from(self.gzip).map_err(io::Error::other)?];
-        self.spool.members.read_exact_at(&mut member, self.at)?;
-        unpacker.text(&member, usize::try_from(self.plain).map_err(io::Error::other)?)
+        let mut piece = vec![0; usize::try_from(self.gzip).map_err(io::Error::other)?];
+        self.spool.pieces.read_exact_at(&mut piece, self.at)?;
+        unpacker.text(&piece, usize::try_from(self.plain).map_err(io::Error::other)?, &self.sum)
     }
 
     /// The text with the files in that place.
@@ -121,7 +124,7 @@ impl Drop for Fragment {
 /// The file, and what of it is in use.
 #[derive(Debug)]
 pub(super) struct Spool {
-    pub(super) members: File,
+    pub(super) pieces: File,
     places: File,
     state: Mutex<State>,
 }
@@ -139,13 +142,14 @@ struct Packed {
     key: Box<str>,
     digest: Hash,
     plain: u64,
-    member: Vec<u8>,
+    sum: Crc,
+    piece: Vec<u8>,
     places: Vec<u8>,
 }
 
 impl Spool {
     pub(super) fn new(scratch: &Scratch) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { members: scratch()?, places: scratch()?, state: Mutex::default() }))
+        Ok(Arc::new(Self { pieces: scratch()?, places: scratch()?, state: Mutex::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -173,7 +177,8 @@ impl Spool {
                     key: one.key,
                     digest: one.digest,
                     plain: one.text.len() as u64,
-                    member: packer.member(&one.text)?,
+                    sum: sum(&one.text),
+                    piece: packer.piece(&one.text)?,
                     places: one.places.iter().flat_map(|place| place.to_le_bytes()).collect(),
                 })
             },
@@ -186,11 +191,18 @@ impl Spool {
             fragments.to_vec(),
             |one| one.digest,
             |one| {
-                let mut member = vec![0; usize::try_from(one.gzip).map_err(io::Error::other)?];
-                one.spool.members.read_exact_at(&mut member, one.at)?;
+                let mut piece = vec![0; usize::try_from(one.gzip).map_err(io::Error::other)?];
+                one.spool.pieces.read_exact_at(&mut piece, one.at)?;
                 let mut places = vec![0; usize::try_from(one.names * 4).map_err(io::Error::other)?];
                 one.spool.places.read_exact_at(&mut places, one.places_at)?;
-                Ok(Packed { key: one.key.clone(), digest: one.digest, plain: one.plain, member, places })
+                Ok(Packed {
+                    key: one.key.clone(),
+                    digest: one.digest,
+                    plain: one.plain,
+                    sum: joined([&one.sum]),
+                    piece,
+                    places,
+                })
             },
         )
     }
@@ -211,7 +223,7 @@ impl Spool {
         }
         // Fragments must not be dropped while the lock is held: they take it.
         let mut state = self.state();
-        let (mut members, mut places) = (Vec::new(), Vec::new());
+        let (mut pieces, mut places) = (Vec::new(), Vec::new());
         let (end, places_end) = (state.end, state.places_end);
         let mut stored = Vec::with_capacity(found.len());
         for one in found {
@@ -225,23 +237,24 @@ impl Spool {
             stored.push(Arc::new(Fragment {
                 digest: packed.digest,
                 plain: packed.plain,
-                gzip: packed.member.len() as u64,
+                sum: packed.sum,
+                gzip: packed.piece.len() as u64,
                 names: (packed.places.len() / 4) as u64,
                 begins_chunk: Sha256::digest(packed.key.as_bytes())[0] % CHUNK == 0,
-                at: end + members.len() as u64,
+                at: end + pieces.len() as u64,
                 places_at: places_end + places.len() as u64,
                 key: packed.key,
                 spool: Arc::clone(self),
             }));
-            members.extend(packed.member);
+            pieces.extend(packed.piece);
             places.extend(packed.places);
         }
         // Counted at once: should writing fail, they are taken off again when they are dropped, after the lock.
-        state.live += members.len() as u64;
-        state.end += members.len() as u64;
+        state.live += pieces.len() as u64;
+        state.end += pieces.len() as u64;
         state.places_end += places.len() as u64;
         let written =
-            self.members.write_all_at(&members, end).and_then(|()| self.places.write_all_at(&places, places_end));
+            self.pieces.write_all_at(&pieces, end).and_then(|()| self.places.write_all_at(&places, places_end));
         if written.is_ok() {
             for fragment in &stored {
                 state.known.insert(fragment.digest, Arc::downgrade(fragment));

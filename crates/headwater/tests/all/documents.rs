@@ -28,7 +28,7 @@ fn read(mut reader: impl Read) -> Vec<u8> {
 }
 
 fn unzip(bytes: &[u8]) -> Vec<u8> {
-    read(flate2::read::MultiGzDecoder::new(bytes))
+    read(flate2::read::GzDecoder::new(bytes))
 }
 
 const KINDS: [Kind; 2] = [Kind::Index, Kind::Products];
@@ -67,6 +67,13 @@ fn compare(snapshot: &Arc<Snapshot>, drafts: &documents::Drafts, label: &str) {
             assert_eq!(snapshot.make_whole(kind, form).unwrap().unwrap(), bytes, "{kind:?} {form:?} {label}");
             assert_eq!(snapshot.whole(kind, form).unwrap(), bytes, "{kind:?} {form:?} {label}");
         }
+    }
+    for form in FORMS {
+        let (reader, length) = snapshot.between(Kind::Index, form, b"<", b">").unwrap();
+        let bytes = read(reader);
+        assert_eq!(bytes.len() as u64, length, "{form:?} {label}");
+        let plain = if form == Form::Gzip { unzip(&bytes) } else { bytes };
+        assert_eq!(plain, [b"<", &made.index[..], b">"].concat(), "{form:?} {label}");
     }
     let above = FilesAt::above(2, "a-grant_").unwrap();
     let placed = drafts.products.placed(&above);
