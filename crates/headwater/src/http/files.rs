@@ -110,7 +110,12 @@ async fn send(
     };
     let open = match open(&state.app.blobs, file).await {
         Ok(open) => open,
-        Err(error) => return failed(Dialect::Text, "a file could not be opened", &error),
+        Err(error) => {
+            // Swept since it was found: then it is not there, as for who asks a moment later.
+            let swept = matches!(error, OpenError::Missing(_))
+                && matches!(find(state, &caller.access, &digest, format).await, Ok(None));
+            return if swept { missing() } else { failed(Dialect::Text, "a file could not be opened", &error) };
+        }
     };
     let open = OpenFile {
         size: open.size,
