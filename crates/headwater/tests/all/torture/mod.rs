@@ -10,6 +10,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -383,10 +384,8 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_byte_is_right_whatever_is_asked_for_while_images_come_and_go() {
-    let seed = number("HEADWATER_TORTURE_SEED").unwrap_or_else(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        u64::from(since.subsec_nanos())
-    });
+    // A hasher's keys are new in every process.
+    let seed = number("HEADWATER_TORTURE_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
     let requests = number("HEADWATER_TORTURE").map_or(SOME, |number| number as usize);
     eprintln!("torture: {requests} requests, HEADWATER_TORTURE_SEED={seed}");
     let house = House::new();
