@@ -66,6 +66,19 @@ impl Catalog {
         found.map(|row| rows::file(digest, row.int(0)?, row.text(1)?)).transpose()
     }
 
+    /// Whether an image needs this file. One that none needs is on its way out: a sweep removes its bytes before its row goes.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn is_file_needed(&self, digest: &Digest) -> Result<bool, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let digest = digest.to_string();
+        let sql = "SELECT 1 FROM image_files f WHERE f.digest = $1 LIMIT 1";
+        let found = tx.row(sql, values![digest.as_str()]).await?;
+        tx.commit().await?;
+        Ok(found.is_some())
+    }
+
     /// Up to `limit` blobs that images need, by digest, after the given one.
     pub async fn blobs_in_use(&self, after: Option<Digest>, limit: usize) -> Result<Vec<BlobUse>, CatalogError> {
         let mut tx = self.engine.read().await?;

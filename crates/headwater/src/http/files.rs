@@ -110,7 +110,13 @@ async fn send(
     };
     let open = match open(&state.app.blobs, file).await {
         Ok(open) => open,
-        Err(error) => return failed(Dialect::Text, "a file could not be opened", &error),
+        Err(error) => {
+            // Swept since it was found: then it is not there, as for who asks a moment later. A sweep removes bytes before
+            // their row, so the row tells nothing; what an image needs is never swept, and missed aloud.
+            let swept = matches!(error, OpenError::Missing(_))
+                && matches!(state.app.catalog.is_file_needed(&digest).await, Ok(false));
+            return if swept { missing() } else { failed(Dialect::Text, "a file could not be opened", &error) };
+        }
     };
     let open = OpenFile {
         size: open.size,

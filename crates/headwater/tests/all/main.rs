@@ -18,3 +18,4 @@ mod house;
 mod http;
 mod kit;
 mod operations;
+mod torture;

@@ -19,7 +19,7 @@ use crate::catalog::StoredImage;
 use crate::http::body::Part;
 use crate::http::conditional::Validators;
 use crate::http::file_body::FileBody;
-use crate::http::files;
+use crate::http::files::{self, OpenError};
 use crate::http::respond::{self, OpenFile};
 
 /// Caches have to ask again: another image may come to match the same prefix.
@@ -28,11 +28,17 @@ const REVALIDATE: &str = "no-cache";
 /// Answers with the files.
 pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Result<Response<Body>, Failure> {
     let (state, request) = (ask.state, ask.request);
-    let images::Opened { stored: StoredImage { project, image, .. }, actor } = images::open(ask, prefix).await?;
-    let response = match image.files {
-        ImageFiles::Unified(file) => single(state, request, &image, file).await?,
-        ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await?,
+    let images::Opened { stored: StoredImage { project, image, .. }, actor } =
+        images::open(ask, prefix.clone()).await?;
+    let sent = match image.files {
+        ImageFiles::Unified(file) => single(state, request, &image, file).await,
+        ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await,
     };
+    if let Err(Failure::File(OpenError::Missing(_))) = sent {
+        // Deleted and swept since it was found: then it is not there, as for who asks a moment later.
+        images::open(ask, prefix).await?;
+    }
+    let response = sent?;
     state.used.note(&project, image.fingerprint);
     if !image.public {
         state.downloads.note(&actor, Some(&project), image.fingerprint, ask.now());

@@ -21,7 +21,7 @@ mod operations;
 pub(crate) mod people;
 mod plain;
 mod private_files;
-mod private_streams;
+pub(crate) mod private_streams;
 mod program;
 mod projects;
 mod remembered;
