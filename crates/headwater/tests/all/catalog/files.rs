@@ -49,7 +49,10 @@ async fn a_file_is_what_its_image_says(home: &Home) {
 async fn retired_files_are_served_until_they_are_swept(home: &Home) {
     let catalog = home.open().await;
     commit(&catalog, "default", image(1), &[]).await;
+    assert!(catalog.is_file_needed(&root(1)).await.unwrap());
+    assert!(!catalog.is_file_needed(&root(2)).await.unwrap(), "it is not even known");
     catalog.delete_image(&project("default"), &image(1).fingerprint, minute(10)).await.unwrap();
+    assert!(!catalog.is_file_needed(&root(1)).await.unwrap(), "no image needs it, though it is served");
     assert_eq!(catalog.retired(minute(10), 9).await.unwrap(), [], "before that moment, not at it");
     let retired = catalog.retired(minute(11), 9).await.unwrap();
     let one = |digest, size| Retired { digest, size, retired_at: minute(10) };
