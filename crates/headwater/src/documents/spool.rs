@@ -292,8 +292,8 @@ pub(super) mod tests {
         let first = spool.put(vec![rendered("a", "1"), rendered("b", "2")]).unwrap();
         let again = spool.put(vec![rendered("b", "2"), rendered("a", "3")]).unwrap();
         assert!(Arc::ptr_eq(&first[1], &again[0]));
-        assert_eq!(text(&first[0]), r#","a":{"says":"1"}"#);
-        assert_eq!(text(&again[1]), r#","a":{"says":"3"}"#);
+        assert_eq!(text(&first[0]), ",\n\"a\":{\"says\":\"1\"}");
+        assert_eq!(text(&again[1]), ",\n\"a\":{\"says\":\"3\"}");
         let size = |fragments: &[&Arc<Fragment>]| fragments.iter().map(|one| one.gzip).sum::<u64>();
         let three = size(&[&first[0], &first[1], &again[1]]);
         assert_eq!(state(), (three, three, 3));
