@@ -5,7 +5,8 @@
 //! kept that depends on who asks, or that asking changes: requests with credentials, or with a token or a secret in
 //! their address, never come here. Which routes do, the table says ([`Row::remembered`](super::route::Row)).
 //!
-//! An answer depends on no other header than those in [`Key`]. A long list is kept when it was sent to its end and is not too large.
+//! An answer depends on no other header than those in [`Key`]. A long list is kept when it was sent to its end and is not too large;
+//! only so many are copied at a time ([`COPIED_AT_ONCE`]), so that guests who read slowly do not fill the memory with what may be kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{Body, Pieces};
 use super::caller;
@@ -29,6 +31,9 @@ use crate::catalog::{Catalog, Moment};
 const IDLE: Duration = Duration::from_secs(600);
 /// How much of the memory one answer may take: so many can be kept at least.
 const AT_LEAST: u64 = 4;
+/// How many lists may be copied at a time while they are sent. Each copy grows to what one answer may take, outside of the bound on
+/// what is kept, and lives as long as the client takes to read.
+const COPIED_AT_ONCE: usize = 4;
 /// Longest address of a request that is remembered, in bytes.
 const LONGEST: usize = 1024;
 /// How many certificates that nobody here knows are remembered as such.
@@ -53,6 +58,7 @@ struct Kept {
 pub struct Remembered {
     answers: Cache<Key, Arc<Kept>>,
     largest: u64,
+    copying: Arc<Semaphore>,
     strangers: Cache<String, Moment>,
 }
 
@@ -64,6 +70,7 @@ impl Remembered {
         Self {
             answers: Cache::builder().max_capacity(bytes).weigher(weigh).time_to_idle(IDLE).build(),
             largest: bytes / AT_LEAST,
+            copying: Arc::new(Semaphore::new(COPIED_AT_ONCE)),
             strangers: Cache::builder().max_capacity(STRANGERS).time_to_idle(IDLE).build(),
         }
     }
@@ -99,18 +106,19 @@ impl Remembered {
                 }
                 Body::full(bytes)
             }
-            Err(body) => match body.into_stream() {
-                Ok(pieces) => Body::stream(
+            Err(body) => match (body.into_stream(), Arc::clone(&self.copying).try_acquire_owned()) {
+                (Ok(pieces), Ok(turn)) => Body::stream(
                     Tee {
                         pieces: Some(pieces),
-                        copy: Some(Vec::new()),
+                        copy: Some(Copy { bytes: Vec::new(), _turn: turn }),
                         kept: Some((key, kept)),
                         remembered: Arc::clone(self),
                         catalog: catalog.clone(),
                     }
                     .into_stream(),
                 ),
-                Err(body) => body,
+                (Ok(pieces), Err(_)) => Body::stream(pieces),
+                (Err(body), _) => body,
             },
         };
         Response::from_parts(parts, body)
@@ -181,11 +189,17 @@ pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Momen
     Some(response)
 }
 
+/// What was sent of a list, and the turn that it takes until it is kept or given up.
+struct Copy {
+    bytes: Vec<u8>,
+    _turn: OwnedSemaphorePermit,
+}
+
 /// A list that is being sent, and copied meanwhile.
 struct Tee {
     pieces: Option<Pieces>,
-    /// What was sent; `None` once that is too much.
-    copy: Option<Vec<u8>>,
+    /// `None` once that is too much.
+    copy: Option<Copy>,
     kept: Option<(Key, Kept)>,
     remembered: Arc<Remembered>,
     catalog: Catalog,
@@ -197,9 +211,9 @@ impl Tee {
             match tee.pieces.as_mut()?.next().await {
                 Some(Ok(piece)) => {
                     let largest = tee.remembered.largest;
-                    tee.copy = tee.copy.filter(|copy| (copy.len() + piece.len()) as u64 <= largest);
+                    tee.copy = tee.copy.filter(|copy| (copy.bytes.len() + piece.len()) as u64 <= largest);
                     if let Some(copy) = &mut tee.copy {
-                        copy.extend_from_slice(&piece);
+                        copy.bytes.extend_from_slice(&piece);
                     }
                     Some((Ok(piece), tee))
                 }
@@ -216,7 +230,7 @@ impl Tee {
     async fn end(self) {
         let (Some(copy), Some((key, mut kept))) = (self.copy, self.kept) else { return };
         if self.catalog.moment().await.is_ok_and(|now| now == kept.moment) {
-            kept.bytes = copy.into();
+            kept.bytes = copy.bytes.into();
             kept.headers.insert(header::CONTENT_LENGTH, kept.bytes.len().into());
             self.remembered.answers.insert(key, Arc::new(kept));
         }
