@@ -48,7 +48,8 @@ pub struct Key(String);
 struct Kept {
     moment: Moment,
     headers: HeaderMap,
-    bytes: Bytes,
+    /// `None` as long as everybody who asked had them already.
+    bytes: Option<Bytes>,
     /// Set when the conditions of a request count for it.
     validators: Option<Validators>,
 }
@@ -65,8 +66,9 @@ pub struct Remembered {
 impl Remembered {
     /// Nothing yet, with room for that many bytes.
     pub fn new(bytes: u64) -> Self {
-        let weigh =
-            |key: &Key, kept: &Arc<Kept>| u32::try_from(key.0.len() + kept.bytes.len() + 1024).unwrap_or(u32::MAX);
+        let weigh = |key: &Key, kept: &Arc<Kept>| {
+            u32::try_from(key.0.len() + kept.bytes.as_ref().map_or(0, Bytes::len) + 1024).unwrap_or(u32::MAX)
+        };
         Self {
             answers: Cache::builder().max_capacity(bytes).weigher(weigh).time_to_idle(IDLE).build(),
             largest: bytes / AT_LEAST,
@@ -93,16 +95,24 @@ impl Remembered {
         catalog: &Catalog,
         response: Response<Body>,
     ) -> Response<Body> {
-        if !row.remembered || response.status() != StatusCode::OK {
+        let unchanged = response.status() == StatusCode::NOT_MODIFIED;
+        if !row.remembered || !(unchanged || response.status() == StatusCode::OK) {
             return response;
         }
         let (parts, body) = response.into_parts();
         let validators = parts.extensions.get().cloned();
-        let kept = Kept { moment, headers: parts.headers.clone(), bytes: Bytes::new(), validators };
+        let kept = Kept { moment, headers: parts.headers.clone(), bytes: None, validators };
+        if unchanged {
+            // Hosts that look for changes send nothing but such requests.
+            if kept.validators.is_some() {
+                self.answers.insert(key, Arc::new(kept));
+            }
+            return Response::from_parts(parts, body);
+        }
         let body = match body.into_bytes() {
             Ok(bytes) => {
                 if bytes.len() as u64 <= self.largest {
-                    self.answers.insert(key, Arc::new(Kept { bytes: bytes.clone(), ..kept }));
+                    self.answers.insert(key, Arc::new(Kept { bytes: Some(bytes.clone()), ..kept }));
                 }
                 Body::full(bytes)
             }
@@ -173,7 +183,7 @@ pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Momen
         None => Verdict::Send,
     };
     let mut response = match verdict {
-        Verdict::Send => Response::new(Body::full(kept.bytes.clone())),
+        Verdict::Send => Response::new(Body::full(kept.bytes.clone()?)),
         Verdict::NotModified => Response::new(Body::empty()),
         Verdict::Failed => return None,
     };
@@ -230,9 +240,56 @@ impl Tee {
     async fn end(self) {
         let (Some(copy), Some((key, mut kept))) = (self.copy, self.kept) else { return };
         if self.catalog.moment().await.is_ok_and(|now| now == kept.moment) {
-            kept.bytes = copy.bytes.into();
-            kept.headers.insert(header::CONTENT_LENGTH, kept.bytes.len().into());
+            kept.headers.insert(header::CONTENT_LENGTH, copy.bytes.len().into());
+            kept.bytes = Some(copy.bytes.into());
             self.remembered.answers.insert(key, Arc::new(kept));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_formats::timestamp::Timestamp;
+    use http::Request;
+
+    use super::*;
+    use crate::app::App;
+    use crate::http::incoming::Incoming;
+    use crate::http::{Settings, handle};
+
+    fn request(agent: &str, tag: &str) -> Request<Incoming> {
+        let request = Request::get("/streams/v1/index.json").header("user-agent", agent).header("if-none-match", tag);
+        request.body(Incoming::empty()).unwrap()
+    }
+
+    /// What such a request is told without work.
+    async fn recalled(state: &State, agent: &str, tag: &str) -> Option<StatusCode> {
+        let (parts, _) = request(agent, tag).into_parts();
+        let asked = asked(state, &parts, &Connection::test_tls()).await.unwrap();
+        recall(state, &parts, &asked).map(|response| response.status())
+    }
+
+    #[tokio::test]
+    async fn who_only_asks_whether_something_changed_is_told_without_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = App::open(folder.path(), None).await.unwrap();
+        let state = Arc::new(State::new(app, Settings::default(), || Timestamp::EPOCH));
+        let connection = Connection::test_tls();
+        let tell = async |agent, tag| handle(&state, request(agent, tag), &connection).await;
+        let tag = tell("somebody", "\"x\"").await.headers()["etag"].to_str().unwrap().to_owned();
+
+        let agent = "a host that looks for changes";
+        assert_eq!(recalled(&state, agent, &tag).await, None);
+        let first = tell(agent, &tag).await;
+        assert_eq!(first.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(recalled(&state, agent, &tag).await, Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(tell(agent, &tag).await.headers(), first.headers());
+        // It has no bytes for who needs them, who brings them for both.
+        assert_eq!(recalled(&state, agent, "\"old\"").await, None);
+        let whole = tell(agent, "\"old\"").await;
+        assert_eq!((whole.status(), whole.body().length().unwrap_or_default() > 0), (StatusCode::OK, true));
+        assert_eq!(recalled(&state, agent, "\"old\"").await, Some(StatusCode::OK));
+        assert_eq!(recalled(&state, agent, &tag).await, Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(tell(agent, &tag).await.headers(), first.headers());
     }
 }
