@@ -5,14 +5,15 @@
 //! nothing was acknowledged that a reader could have missed, and what was read before is still true.
 //!
 //! A writer that dies after its commit leaves the old mark; nobody was told of its success, and so it does no harm that it is seen
-//! a moment later: a mark is believed for [`TRUSTED`], then the catalog is asked. That covers writers that know nothing of marks, too.
+//! a moment later: a mark is believed for [`TRUSTED`], then the catalog is asked for its count of writes. Writers that know nothing of
+//! marks are seen by that, too, if they count what they do.
 //!
 //! Where there is no mark (PostgreSQL, a catalog that cannot be written to), requests that come together share one query: each
 //! takes the answer of a query that began after it came.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -31,11 +32,20 @@ pub(super) type Mark = [u8; 16];
 pub(super) struct MarkFile(File);
 
 impl MarkFile {
-    /// The mark beside a catalog that this process may write to, made when it is missing.
+    /// The mark beside a catalog that this process may write to, made when it is missing: for those who may write to the catalog.
     pub(super) fn for_writer(catalog: &Path) -> io::Result<Self> {
+        let path = path(catalog);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = Self(options.open(path(catalog))?);
+        options.read(true).write(true);
+        let file = match options.clone().create_new(true).mode(0o600).open(&path) {
+            Ok(file) => {
+                as_the_catalog(&file, catalog)?;
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path)?,
+            Err(error) => return Err(error),
+        };
+        let file = Self(file);
         if file.read().is_none() {
             file.renew();
         }
@@ -57,6 +67,18 @@ impl MarkFile {
             tracing::warn!(%error, "the mark beside the catalog cannot be written; other servers see changes up to a second late");
         }
     }
+}
+
+/// Gives a new mark the owner and the mode of the catalog, as SQLite does with the files beside it: when root made it, the server that
+/// the catalog belongs to could not be started any more, and what a group may write would be changed without a mark.
+fn as_the_catalog(mark: &File, catalog: &Path) -> io::Result<()> {
+    // Asked by name, never opened: closing it would end the locks that another handle of this process holds on it.
+    let (theirs, own) = (std::fs::metadata(catalog)?, mark.metadata()?);
+    if (theirs.uid(), theirs.gid()) != (own.uid(), own.gid()) {
+        // Only root may. Who is not, has made a file that is its own, as it is with the write-ahead log.
+        let _ = std::os::unix::fs::fchown(mark, Some(theirs.uid()), Some(theirs.gid()));
+    }
+    mark.set_permissions(Permissions::from_mode(theirs.mode() & 0o666))
 }
 
 fn path(catalog: &Path) -> std::path::PathBuf {
@@ -133,6 +155,7 @@ mod tests {
     async fn the_same_mark_asks_nobody_and_another_one_asks_again() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = folder.path().join("catalog.db");
+        File::create(&catalog).unwrap();
         let (ours, theirs) = (MarkFile::for_writer(&catalog).unwrap(), MarkFile::for_writer(&catalog).unwrap());
         assert_eq!(ours.read(), theirs.read());
         let (shared, asked) = (Shared::default(), AtomicI64::new(0));

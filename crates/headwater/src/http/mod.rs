@@ -80,6 +80,7 @@ use self::simplestreams::{Documents, Signatures};
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
+use crate::catalog::Moment;
 use crate::client::{Client, Limits};
 use crate::fetch::Fetcher;
 use crate::operations::Operations;
@@ -256,6 +257,18 @@ async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection:
     if let Some(answer) = asked.as_ref().and_then(|asked| remembered::recall(state, request, asked)) {
         return answer;
     }
+    // On the heap, so that an answer that is there does not move the room for all the work that others may be.
+    Box::pin(worked_out(state, request, body, connection, asked)).await
+}
+
+/// An answer that is not there yet, kept for the next one who asks the same if it may be.
+async fn worked_out(
+    state: &Arc<State>,
+    request: &Parts,
+    body: Incoming,
+    connection: &Connection,
+    asked: Option<(remembered::Key, Moment)>,
+) -> Response<Body> {
     let path = request.uri.path();
     if !connection.is_tls()
         && let Err(refusal) = plain::check_address(path)

@@ -5,7 +5,8 @@
 //! kept that depends on who asks, or that asking changes: requests with credentials, or with a token or a secret in
 //! their address, never come here. Which routes do, the table says ([`Row::remembered`](super::route::Row)).
 //!
-//! An answer depends on no other header than those in [`Key`]. A long list is kept when it was sent to its end and is not too large.
+//! An answer depends on no other header than those in [`Key`]. A long list is kept when it was sent to its end and is not too large;
+//! only so many are copied at a time ([`COPIED_AT_ONCE`]), so that guests who read slowly do not fill the memory with what may be kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::{Body, Pieces};
 use super::caller;
@@ -29,6 +31,9 @@ use crate::catalog::{Catalog, Moment};
 const IDLE: Duration = Duration::from_secs(600);
 /// How much of the memory one answer may take: so many can be kept at least.
 const AT_LEAST: u64 = 4;
+/// How many lists may be copied at a time while they are sent. Each copy grows to what one answer may take, outside of the bound on
+/// what is kept, and lives as long as the client takes to read.
+const COPIED_AT_ONCE: usize = 4;
 /// Longest address of a request that is remembered, in bytes.
 const LONGEST: usize = 1024;
 /// How many certificates that nobody here knows are remembered as such.
@@ -43,7 +48,8 @@ pub struct Key(String);
 struct Kept {
     moment: Moment,
     headers: HeaderMap,
-    bytes: Bytes,
+    /// `None` as long as everybody who asked had them already.
+    bytes: Option<Bytes>,
     /// Set when the conditions of a request count for it.
     validators: Option<Validators>,
 }
@@ -53,17 +59,20 @@ struct Kept {
 pub struct Remembered {
     answers: Cache<Key, Arc<Kept>>,
     largest: u64,
+    copying: Arc<Semaphore>,
     strangers: Cache<String, Moment>,
 }
 
 impl Remembered {
     /// Nothing yet, with room for that many bytes.
     pub fn new(bytes: u64) -> Self {
-        let weigh =
-            |key: &Key, kept: &Arc<Kept>| u32::try_from(key.0.len() + kept.bytes.len() + 1024).unwrap_or(u32::MAX);
+        let weigh = |key: &Key, kept: &Arc<Kept>| {
+            u32::try_from(key.0.len() + kept.bytes.as_ref().map_or(0, Bytes::len) + 1024).unwrap_or(u32::MAX)
+        };
         Self {
             answers: Cache::builder().max_capacity(bytes).weigher(weigh).time_to_idle(IDLE).build(),
             largest: bytes / AT_LEAST,
+            copying: Arc::new(Semaphore::new(COPIED_AT_ONCE)),
             strangers: Cache::builder().max_capacity(STRANGERS).time_to_idle(IDLE).build(),
         }
     }
@@ -86,31 +95,40 @@ impl Remembered {
         catalog: &Catalog,
         response: Response<Body>,
     ) -> Response<Body> {
-        if !row.remembered || response.status() != StatusCode::OK {
+        let unchanged = response.status() == StatusCode::NOT_MODIFIED;
+        if !row.remembered || !(unchanged || response.status() == StatusCode::OK) {
             return response;
         }
         let (parts, body) = response.into_parts();
         let validators = parts.extensions.get().cloned();
-        let kept = Kept { moment, headers: parts.headers.clone(), bytes: Bytes::new(), validators };
+        let kept = Kept { moment, headers: parts.headers.clone(), bytes: None, validators };
+        if unchanged {
+            // Hosts that look for changes send nothing but such requests.
+            if kept.validators.is_some() {
+                self.answers.insert(key, Arc::new(kept));
+            }
+            return Response::from_parts(parts, body);
+        }
         let body = match body.into_bytes() {
             Ok(bytes) => {
                 if bytes.len() as u64 <= self.largest {
-                    self.answers.insert(key, Arc::new(Kept { bytes: bytes.clone(), ..kept }));
+                    self.answers.insert(key, Arc::new(Kept { bytes: Some(bytes.clone()), ..kept }));
                 }
                 Body::full(bytes)
             }
-            Err(body) => match body.into_stream() {
-                Ok(pieces) => Body::stream(
+            Err(body) => match (body.into_stream(), Arc::clone(&self.copying).try_acquire_owned()) {
+                (Ok(pieces), Ok(turn)) => Body::stream(
                     Tee {
                         pieces: Some(pieces),
-                        copy: Some(Vec::new()),
+                        copy: Some(Copy { bytes: Vec::new(), _turn: turn }),
                         kept: Some((key, kept)),
                         remembered: Arc::clone(self),
                         catalog: catalog.clone(),
                     }
                     .into_stream(),
                 ),
-                Err(body) => body,
+                (Ok(pieces), Err(_)) => Body::stream(pieces),
+                (Err(body), _) => body,
             },
         };
         Response::from_parts(parts, body)
@@ -165,7 +183,7 @@ pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Momen
         None => Verdict::Send,
     };
     let mut response = match verdict {
-        Verdict::Send => Response::new(Body::full(kept.bytes.clone())),
+        Verdict::Send => Response::new(Body::full(kept.bytes.clone()?)),
         Verdict::NotModified => Response::new(Body::empty()),
         Verdict::Failed => return None,
     };
@@ -181,11 +199,17 @@ pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Momen
     Some(response)
 }
 
+/// What was sent of a list, and the turn that it takes until it is kept or given up.
+struct Copy {
+    bytes: Vec<u8>,
+    _turn: OwnedSemaphorePermit,
+}
+
 /// A list that is being sent, and copied meanwhile.
 struct Tee {
     pieces: Option<Pieces>,
-    /// What was sent; `None` once that is too much.
-    copy: Option<Vec<u8>>,
+    /// `None` once that is too much.
+    copy: Option<Copy>,
     kept: Option<(Key, Kept)>,
     remembered: Arc<Remembered>,
     catalog: Catalog,
@@ -197,9 +221,9 @@ impl Tee {
             match tee.pieces.as_mut()?.next().await {
                 Some(Ok(piece)) => {
                     let largest = tee.remembered.largest;
-                    tee.copy = tee.copy.filter(|copy| (copy.len() + piece.len()) as u64 <= largest);
+                    tee.copy = tee.copy.filter(|copy| (copy.bytes.len() + piece.len()) as u64 <= largest);
                     if let Some(copy) = &mut tee.copy {
-                        copy.extend_from_slice(&piece);
+                        copy.bytes.extend_from_slice(&piece);
                     }
                     Some((Ok(piece), tee))
                 }
@@ -216,9 +240,56 @@ impl Tee {
     async fn end(self) {
         let (Some(copy), Some((key, mut kept))) = (self.copy, self.kept) else { return };
         if self.catalog.moment().await.is_ok_and(|now| now == kept.moment) {
-            kept.bytes = copy.into();
-            kept.headers.insert(header::CONTENT_LENGTH, kept.bytes.len().into());
+            kept.headers.insert(header::CONTENT_LENGTH, copy.bytes.len().into());
+            kept.bytes = Some(copy.bytes.into());
             self.remembered.answers.insert(key, Arc::new(kept));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_formats::timestamp::Timestamp;
+    use http::Request;
+
+    use super::*;
+    use crate::app::App;
+    use crate::http::incoming::Incoming;
+    use crate::http::{Settings, handle};
+
+    fn request(agent: &str, tag: &str) -> Request<Incoming> {
+        let request = Request::get("/streams/v1/index.json").header("user-agent", agent).header("if-none-match", tag);
+        request.body(Incoming::empty()).unwrap()
+    }
+
+    /// What such a request is told without work.
+    async fn recalled(state: &State, agent: &str, tag: &str) -> Option<StatusCode> {
+        let (parts, _) = request(agent, tag).into_parts();
+        let asked = asked(state, &parts, &Connection::test_tls()).await.unwrap();
+        recall(state, &parts, &asked).map(|response| response.status())
+    }
+
+    #[tokio::test]
+    async fn who_only_asks_whether_something_changed_is_told_without_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = App::open(folder.path(), None).await.unwrap();
+        let state = Arc::new(State::new(app, Settings::default(), || Timestamp::EPOCH));
+        let connection = Connection::test_tls();
+        let tell = async |agent, tag| handle(&state, request(agent, tag), &connection).await;
+        let tag = tell("somebody", "\"x\"").await.headers()["etag"].to_str().unwrap().to_owned();
+
+        let agent = "a host that looks for changes";
+        assert_eq!(recalled(&state, agent, &tag).await, None);
+        let first = tell(agent, &tag).await;
+        assert_eq!(first.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(recalled(&state, agent, &tag).await, Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(tell(agent, &tag).await.headers(), first.headers());
+        // It has no bytes for who needs them, who brings them for both.
+        assert_eq!(recalled(&state, agent, "\"old\"").await, None);
+        let whole = tell(agent, "\"old\"").await;
+        assert_eq!((whole.status(), whole.body().length().unwrap_or_default() > 0), (StatusCode::OK, true));
+        assert_eq!(recalled(&state, agent, "\"old\"").await, Some(StatusCode::OK));
+        assert_eq!(recalled(&state, agent, &tag).await, Some(StatusCode::NOT_MODIFIED));
+        assert_eq!(tell(agent, &tag).await.headers(), first.headers());
     }
 }

@@ -1,12 +1,15 @@
 //! What was acknowledged is seen by whoever asks afterwards, through whichever handle.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use headwater::catalog::Location;
 use headwater_formats::names::AliasName;
 
 use super::{Home, commit, on_both_engines};
 use crate::kit::images::{Change as _, image, minute, project};
+use crate::kit::other_user;
 
 on_both_engines! {
     a_change_that_was_acknowledged_is_seen_by_every_other_handle,
@@ -65,4 +68,21 @@ async fn every_write_makes_another_moment(home: &Home) {
     assert_eq!(first.revision, used.revision);
     ours.delete_alias(&project("default"), &AliasName::new("one").unwrap(), minute(9)).await.unwrap();
     assert!(theirs.moment().await.unwrap().revision.number > used.revision.number);
+}
+
+/// The first command after an upgrade may be root's, and a group may share a catalog: whoever may write to it may write the mark.
+#[tokio::test]
+async fn a_new_mark_is_for_those_who_may_write_to_the_catalog() {
+    let home = Home::sqlite().await;
+    home.open().await.close().await;
+    let Location::Sqlite(catalog) = &home.location else { panic!() };
+    let mark = catalog.with_file_name("catalog.db-mark");
+    std::fs::remove_file(&mark).unwrap();
+    std::fs::set_permissions(catalog, std::fs::Permissions::from_mode(0o660)).unwrap();
+    if let Some(user) = other_user::when_root(&["nobody"]) {
+        chown(catalog, Some(user.uid), Some(user.gid)).unwrap();
+    }
+    home.open().await;
+    let [mark, catalog] = [&mark, catalog].map(|path| std::fs::metadata(path).unwrap());
+    assert_eq!((mark.uid(), mark.gid(), mark.mode()), (catalog.uid(), catalog.gid(), catalog.mode()));
 }

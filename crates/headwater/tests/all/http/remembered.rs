@@ -3,7 +3,8 @@
 use headwater::app::App;
 use headwater::auth::Role;
 use headwater::catalog::ImageEdit;
-use headwater::http::Connection;
+use headwater::http::incoming::Incoming;
+use headwater::http::{Connection, handle};
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::names::{AliasName, ProjectName};
 use http::Method;
@@ -146,4 +147,32 @@ async fn a_long_list_is_kept_once_it_was_sent_and_only_if_nothing_changed_meanwh
     server.app.catalog.commit_images(&[listed(9999)], now(), |_| Ok(())).await.unwrap();
     let third = server.get(path, &[]).await;
     assert_eq!(third.json()["metadata"].as_array().unwrap().len(), 451);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_who_do_not_read_their_lists_do_not_have_them_copied_without_end() {
+    let server = Server::new().await;
+    let images: Vec<_> = (0..450).map(listed).collect();
+    server.app.catalog.commit_images(&images, now(), |_| Ok(())).await.unwrap();
+    let path = "/1.0/images?recursion=1";
+    let ask = || {
+        let request = http::Request::get(path).body(Incoming::empty()).unwrap();
+        async { handle(&server.state, request, &Connection::test_tls()).await }
+    };
+    // As many as may be copied at a time.
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(ask().await);
+    }
+    for _ in 0..2 {
+        let whole = server.get(path, &[]).await;
+        assert_eq!(whole.json()["metadata"].as_array().unwrap().len(), 450);
+        assert_eq!(whole.header("content-length"), "", "made while it was sent, and not kept");
+    }
+    // One who goes away leaves the turn to the next.
+    waiting.pop();
+    let sent = server.get(path, &[]).await;
+    let kept = server.get(path, &[]).await;
+    assert_eq!((sent.header("content-length"), kept.header("content-length")), ("", &*sent.body.len().to_string()));
+    assert_eq!(sent.body, kept.body);
 }
