@@ -158,6 +158,16 @@ fn one_pass_takes_in_all_lengths(store: &Blobs) {
         assert_eq!(placed.digest(), digest_of(&bytes));
         assert_eq!(get(store, &placed.digest()).unwrap(), bytes);
     }
+    // So much that some of it is brought to the disk before the end.
+    let long = 130 * MIB;
+    let mut staged = store.stage().unwrap();
+    let intake = Intake { also: None, limit: long as u64, observe: &mut |_| {} };
+    staged.take_in(&mut std::io::repeat(7).take(long as u64), intake).unwrap();
+    let mut hash = Sha256::new();
+    (0..130).for_each(|_| hash.update(vec![7; MIB]));
+    let placed = staged.commit().unwrap();
+    assert_eq!((placed.size(), placed.digest()), (long as u64, Digest::from_bytes(hash.finalize().into())));
+    assert_eq!(digest_of(&get(store, &placed.digest()).unwrap()), placed.digest());
     let refused = |reader: &mut dyn Read| {
         let mut staged = store.stage().unwrap();
         staged.take_in(reader, Intake { also: None, limit: 5 * MIB as u64, observe: &mut |_| {} }).unwrap_err()

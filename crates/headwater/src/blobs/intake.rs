@@ -13,6 +13,8 @@ use super::{BlobError, Staged};
 const BUFFER: usize = 1 << 20;
 /// Buffers that go round between reading, writing and hashing: all the memory that taking in a file of any size costs.
 const BUFFERS: usize = 4;
+/// Written bytes after which the disk is set to work, so that little is left to sync at the end.
+const FLUSHED_AT_ONCE: usize = 64 << 20;
 
 /// How bytes are to be taken in: see [`Staged::take_in`].
 pub struct Intake<'a> {
@@ -52,7 +54,8 @@ impl Buffer {
 
 impl Staged {
     /// Writes all that the reader gives, in one pass: reading, writing and each hash computation run side by side over
-    /// a few buffers that are used again and again.
+    /// a few buffers that are used again and again. Of a large file, what is written goes to the disk meanwhile; that only makes
+    /// [`Staged::commit`] quicker, which syncs as ever.
     ///
     /// # Errors
     /// The staged blob is of no use afterwards: drop it.
@@ -64,7 +67,10 @@ impl Staged {
             let (give_back, free) = sync_channel(BUFFERS);
             let (writer, to_write) = sync_channel(BUFFERS);
             let returns = give_back.clone();
-            let written = scope.spawn(move || write_all(file, to_write, returns, stopped));
+            // Room for one: who is at it already will take the rest along the next time.
+            let (flush, to_flush) = sync_channel(1);
+            let flushed = scope.spawn(move || flush_all(file, to_flush, stopped));
+            let written = scope.spawn(move || write_all(file, to_write, returns, flush, stopped));
             let mut workers = vec![writer];
             for hasher in std::iter::once(hasher).chain(also) {
                 let (worker, to_hash) = sync_channel(BUFFERS);
@@ -75,11 +81,14 @@ impl Staged {
             let read = read_all(reader, limit, observe, (free, give_back), workers, stopped);
             // The channels are closed now, so the threads come to their end. What went wrong with writing is told first:
             // it is why reading stopped.
-            match written.join() {
-                Ok(Ok(())) => read,
-                Ok(Err(error)) => Err(IntakeError::Blobs(error.into())),
-                Err(_) => Err(IntakeError::Blobs(io::Error::other("the writing thread stopped").into())),
+            for ended in [written.join(), flushed.join()] {
+                match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(IntakeError::Blobs(error.into())),
+                    Err(_) => return Err(IntakeError::Blobs(io::Error::other("a writing thread stopped").into())),
+                }
             }
+            read
         })?;
         self.size += size;
         Ok(())
@@ -160,14 +169,33 @@ fn write_all(
     mut file: &File,
     shares: Receiver<Share>,
     give_back: SyncSender<Buffer>,
+    flush: SyncSender<()>,
     stopped: &AtomicBool,
 ) -> io::Result<()> {
-    let mut result = Ok(());
+    let (mut result, mut unflushed) = (Ok(()), 0);
     for_each(shares, give_back, |bytes| {
         if result.is_ok() {
             result = file.write_all(bytes);
-            stopped.store(result.is_err(), Ordering::Relaxed);
+            if result.is_err() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            unflushed += bytes.len();
+            if unflushed >= FLUSHED_AT_ONCE && flush.try_send(()).is_ok() {
+                unflushed = 0;
+            }
         }
     });
     result
+}
+
+/// Brings to the disk what was written, whenever it is told to. A failure counts as one of writing: the system tells of it
+/// once, here, and not again when the file is synced at the end.
+fn flush_all(file: &File, told: Receiver<()>, stopped: &AtomicBool) -> io::Result<()> {
+    for () in told {
+        if stopped.load(Ordering::Relaxed) {
+            break;
+        }
+        file.sync_data().inspect_err(|_| stopped.store(true, Ordering::Relaxed))?;
+    }
+    Ok(())
 }
