@@ -213,23 +213,25 @@ pub fn image_field<'a>(image: &'a Image, project: &'a str, field: &str) -> Optio
     })
 }
 
-/// Whether images have a field of that name, set or not: those of [`image_field`].
+/// The fields of an image beside its properties: those of [`image_field`].
+pub(crate) const FIELDS: [&str; 13] = [
+    "architecture",
+    "auto_update",
+    "cached",
+    "created_at",
+    "expires_at",
+    "filename",
+    "fingerprint",
+    "last_used_at",
+    "project",
+    "public",
+    "size",
+    "type",
+    "uploaded_at",
+];
+
+/// Whether images have a field of that name, set or not.
 fn is_image_field(field: &str) -> bool {
-    const FIELDS: [&str; 13] = [
-        "architecture",
-        "auto_update",
-        "cached",
-        "created_at",
-        "expires_at",
-        "filename",
-        "fingerprint",
-        "last_used_at",
-        "project",
-        "public",
-        "size",
-        "type",
-        "uploaded_at",
-    ];
     field.starts_with("properties.") || FIELDS.contains(&field)
 }
 

@@ -181,7 +181,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Properties<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::image_field;
+    use crate::filter::{FIELDS, image_field};
     use crate::simplestreams::testing::image;
 
     #[test]
@@ -206,25 +206,8 @@ mod tests {
         source.expires_at = Some(source.created_at.plus_seconds(7));
         let kept = whole(&open(&source).unwrap(), "", "default").unwrap();
         let fields = Fields::parse(&kept).unwrap();
-        for field in [
-            "architecture",
-            "auto_update",
-            "cached",
-            "created_at",
-            "expires_at",
-            "filename",
-            "fingerprint",
-            "last_used_at",
-            "project",
-            "public",
-            "size",
-            "type",
-            "uploaded_at",
-            "properties.a \"b\"",
-            "properties.os",
-            "properties.",
-            "none",
-        ] {
+        let others = ["properties.a \"b\"", "properties.os", "properties.", "none"];
+        for field in FIELDS.into_iter().chain(others) {
             assert_eq!(fields.field("team", field), image_field(&source, "team", field), "{field}");
         }
         let properties: Vec<(&str, &str)> = source.properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();

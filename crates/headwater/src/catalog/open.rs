@@ -28,37 +28,24 @@ struct Migration {
     postgres: &'static str,
 }
 
+/// The migration of that number, in the files of that name.
+macro_rules! migration {
+    ($number:expr, $name:literal) => {
+        Migration {
+            number: $number,
+            sqlite: include_str!(concat!("../../../../migrations/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("../../../../migrations/postgres/", $name, ".sql")),
+        }
+    };
+}
+
 const MIGRATIONS: &[Migration] = &[
-    Migration {
-        number: 1,
-        sqlite: include_str!("../../../../migrations/sqlite/0001_catalog.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0001_catalog.sql"),
-    },
-    Migration {
-        number: 2,
-        sqlite: include_str!("../../../../migrations/sqlite/0002_identities.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0002_identities.sql"),
-    },
-    Migration {
-        number: 3,
-        sqlite: include_str!("../../../../migrations/sqlite/0003_product_changes.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0003_product_changes.sql"),
-    },
-    Migration {
-        number: LISTS,
-        sqlite: include_str!("../../../../migrations/sqlite/0004_lists.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0004_lists.sql"),
-    },
-    Migration {
-        number: 5,
-        sqlite: include_str!("../../../../migrations/sqlite/0005_stream_keys.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0005_stream_keys.sql"),
-    },
-    Migration {
-        number: 6,
-        sqlite: include_str!("../../../../migrations/sqlite/0006_writes.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0006_writes.sql"),
-    },
+    migration!(1, "0001_catalog"),
+    migration!(2, "0002_identities"),
+    migration!(3, "0003_product_changes"),
+    migration!(LISTS, "0004_lists"),
+    migration!(5, "0005_stream_keys"),
+    migration!(6, "0006_writes"),
 ];
 
 /// The migration whose tables are filled from the rows that are there.

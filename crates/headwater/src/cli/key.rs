@@ -116,6 +116,19 @@ struct Row<'a> {
     signs: bool,
 }
 
+impl<'a> Row<'a> {
+    fn of_stream(key: &'a StreamKey, signs: bool) -> Self {
+        Self {
+            id: &key.id,
+            kind: "stream",
+            name: Some(&key.owner),
+            created_at: key.created_at.rfc3339(),
+            expires_at: key.expires_at.map(Timestamp::rfc3339),
+            signs,
+        }
+    }
+}
+
 pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop> {
     let app = match &verb {
         Verb::Create { .. } | Verb::Import { .. } => place.open_or_make().await?,
@@ -175,14 +188,7 @@ async fn list(catalog: &Catalog, out: &Out) -> Result<(), Stop> {
     let signs = |yes| if yes { "YES" } else { "NO" }.to_owned();
     for kept in &catalog.stream_keys().await? {
         let key = &kept.key;
-        let row = Row {
-            id: &key.id,
-            kind: "stream",
-            name: Some(&key.owner),
-            created_at: key.created_at.rfc3339(),
-            expires_at: key.expires_at.map(Timestamp::rfc3339),
-            signs: kept.signs,
-        };
+        let row = Row::of_stream(key, kept.signs);
         list.add(&row, || {
             let expires = key.expires_at.map(human::date).unwrap_or_default();
             let (kind, created) = (row.kind.to_owned(), human::date(key.created_at));
@@ -207,14 +213,7 @@ async fn list(catalog: &Catalog, out: &Out) -> Result<(), Stop> {
 }
 
 fn added(key: &StreamKey, signs: bool, how: &str, out: &Out) -> Result<(), Stop> {
-    let row = Row {
-        id: &key.id,
-        kind: "stream",
-        name: Some(&key.owner),
-        created_at: key.created_at.rfc3339(),
-        expires_at: key.expires_at.map(Timestamp::rfc3339),
-        signs,
-    };
+    let row = Row::of_stream(key, signs);
     out.object(&row, || format!("{}\n", key.id))?;
     out.say(if signs {
         format!("the key {how} and signs streams from now on; clients find it at /signing-key.asc and /signing-key.gpg")

@@ -174,22 +174,31 @@ impl Documents {
         gzip: bool,
     ) -> Result<Prepared, Arc<CatalogError>> {
         let form = if gzip { Form::Gzip } else { Form::Plain };
-        if let Some(project) = documents::only_project(&stream) {
-            let one = Stream { projects: Projects::One(project.clone()), ..stream.clone() };
-            match self.listings.get(catalog, &one).await {
-                Ok(snapshot) => {
-                    let sent = self.send(snapshot, one, files, kind, form).await;
-                    return sent.map_err(|error| Arc::new(CatalogError::Bytes(error)));
-                }
-                // Of a list of projects, one that is gone is only one less.
-                Err(ListingError::Catalog(error))
-                    if matches!(*error, CatalogError::NoProject(_)) && stream.projects != one.projects => {}
-                Err(ListingError::Catalog(error)) => return Err(error),
-                Err(error) => tracing::warn!(%error, "a document is rendered as a whole"),
-            }
+        if let Some((snapshot, one)) = self.in_parts(catalog, &stream).await? {
+            let sent = self.send(snapshot, one, files, kind, form).await;
+            return sent.map_err(|error| Arc::new(CatalogError::Bytes(error)));
         }
         let Whole { bytes, validators } = self.whole(catalog, stream, files, kind, form).await?;
         Ok(Prepared { body: Body::full(bytes), validators })
+    }
+
+    /// What is kept of a stream in parts, and that stream as one of a single project; `None` when it has to be rendered whole.
+    async fn in_parts(
+        &self,
+        catalog: &Catalog,
+        stream: &Stream,
+    ) -> Result<Option<(Arc<Snapshot>, Stream)>, Arc<CatalogError>> {
+        let Some(project) = documents::only_project(stream) else { return Ok(None) };
+        let one = Stream { projects: Projects::One(project.clone()), ..stream.clone() };
+        match self.listings.get(catalog, &one).await {
+            Ok(snapshot) => return Ok(Some((snapshot, one))),
+            // Of a list of projects, one that is gone is only one less.
+            Err(ListingError::Catalog(error))
+                if matches!(*error, CatalogError::NoProject(_)) && stream.projects != one.projects => {}
+            Err(ListingError::Catalog(error)) => return Err(error),
+            Err(error) => tracing::warn!(%error, "a document is rendered as a whole"),
+        }
+        Ok(None)
     }
 
     /// The text of such a document.
@@ -204,18 +213,9 @@ impl Documents {
         kind: Kind,
     ) -> Result<Text, Arc<CatalogError>> {
         let pool = Arc::clone(&self.pool);
-        if let Some(project) = documents::only_project(&stream) {
-            let one = Stream { projects: Projects::One(project.clone()), ..stream.clone() };
-            match self.listings.get(catalog, &one).await {
-                Ok(snapshot) => {
-                    let text = blocking(move || text_of_parts(snapshot, files, kind, pool)).await;
-                    return text.map_err(|error| Arc::new(CatalogError::Bytes(error)));
-                }
-                Err(ListingError::Catalog(error))
-                    if matches!(*error, CatalogError::NoProject(_)) && stream.projects != one.projects => {}
-                Err(ListingError::Catalog(error)) => return Err(error),
-                Err(error) => tracing::warn!(%error, "a document is rendered as a whole"),
-            }
+        if let Some((snapshot, _)) = self.in_parts(catalog, &stream).await? {
+            let text = blocking(move || text_of_parts(snapshot, files, kind, pool)).await;
+            return text.map_err(|error| Arc::new(CatalogError::Bytes(error)));
         }
         let Whole { bytes, validators } = self.whole(catalog, stream, files, kind, Form::Plain).await?;
         Ok(Text { length: bytes.len() as u64, source: Source::Whole(bytes), pool, validators })

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha256};
 
 use super::dice::Dice;
-use crate::cli::kit::fingerprint;
+use crate::cli::kit::{fingerprint, tarball};
 
 /// What a header has to be.
 #[derive(Debug, Clone)]
@@ -196,11 +196,11 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn split(os: &str, noise: &[u8]) -> Self {
-        Self { metadata: tar(&[("metadata.yaml", &yaml(os))]), root: Some(squashfs(noise)) }
+        Self { metadata: tarball(&[("metadata.yaml", &yaml(os))]), root: Some(squashfs(noise)) }
     }
 
     pub(super) fn unified(os: &str, noise: &[u8]) -> Self {
-        Self { metadata: tar(&[("metadata.yaml", &yaml(os)), ("rootfs/noise", noise)]), root: None }
+        Self { metadata: tarball(&[("metadata.yaml", &yaml(os)), ("rootfs/noise", noise)]), root: None }
     }
 
     /// Its files at their public addresses.
@@ -221,18 +221,6 @@ fn yaml(os: &str) -> Vec<u8> {
          release: one\n  variant: default\n  serial: \"20250101_07:42\"\n"
     )
     .into_bytes()
-}
-
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, bytes) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        builder.append_data(&mut header, name, *bytes).unwrap();
-    }
-    builder.into_inner().unwrap()
 }
 
 /// A squashfs as far as its superblock tells, with noise behind it.
