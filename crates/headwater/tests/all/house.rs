@@ -216,3 +216,23 @@ fn the_arrow_reader_reads_every_form() {
     assert_eq!(rooms_named("$crate::x; crate::Thing"), Vec::<String>::new());
     assert_eq!(rooms_named("fn a() { crate::blobs::layout() }"), ["blobs"]);
 }
+
+/// The README's first command names no program: there has to be one, and only one, that it can mean.
+#[test]
+fn cargo_run_means_headwater() {
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let members = metadata["workspace_default_members"].as_array().unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter().filter(|package| members.contains(&package["id"]));
+    let programs: Vec<&str> = packages
+        .flat_map(|package| package["targets"].as_array().unwrap())
+        .filter(|target| target["kind"].as_array().unwrap().contains(&"bin".into()))
+        .map(|target| target["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(programs, ["headwater"]);
+}
