@@ -71,6 +71,11 @@ impl Entry {
         }
     }
 
+    /// The address as it is written down.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Goes on with the answer's body.
     pub fn follow(mut self, response: Response<Body>) -> Response<Logged> {
         self.status = response.status().as_u16();
@@ -187,6 +192,9 @@ pub fn redacted(path: &str, query: Option<&str>) -> String {
 /// Without percent escapes, as far as they can be read, several times over if need be.
 fn unescaped(text: &str) -> Cow<'_, str> {
     let mut plain = Cow::Borrowed(text);
+    if !text.contains('%') {
+        return plain;
+    }
     for _ in 0..3 {
         match super::path::decode(&plain) {
             Ok(next) if next != plain => plain = Cow::Owned(next),

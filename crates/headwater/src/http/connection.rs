@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::accept::{Limits, Place, Shared};
-use super::access::{self, Active, Entry, Logged};
+use super::access::{Active, Entry, Logged};
 use super::body::Body;
 use super::incoming::Incoming;
 use super::leftover::Leftover;
@@ -198,7 +198,6 @@ where
     if !names_one_host(&parts) {
         return Ok(entry.follow(told(route::dialect_of(parts.uri.path()), StatusCode::BAD_REQUEST, ONE_HOST)));
     }
-    let path = access::redacted(parts.uri.path(), None);
     let dialect = route::dialect_of(parts.uri.path());
     let limit = if takes_its_time(&parts) { Duration::MAX } else { limits.answer };
     let body = Incoming::new(body).watched(limits.pace());
@@ -208,11 +207,11 @@ where
     let response = match handled {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
-            tracing::warn!(path, "an answer took too long");
+            tracing::warn!(path = entry.path(), "an answer took too long");
             told(dialect, StatusCode::SERVICE_UNAVAILABLE, "the server is too busy to answer; try again in a minute")
         }
         Err(_) => {
-            tracing::error!(path, "a request made the server panic");
+            tracing::error!(path = entry.path(), "a request made the server panic");
             told(dialect, StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log says why")
         }
     };

@@ -125,6 +125,9 @@ impl Incoming {
 
     /// The same body, which fails when the client sends too slowly.
     pub fn watched(self, pace: Pace) -> Self {
+        if self.is_empty() {
+            return self;
+        }
         Self(Box::pin(Watched { body: self.0, pace, since: None, timer: None, waited: Duration::ZERO, bytes: 0 }))
     }
 

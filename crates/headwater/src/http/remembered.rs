@@ -48,6 +48,8 @@ pub struct Key(String);
 struct Kept {
     moment: Moment,
     headers: HeaderMap,
+    /// Those of an answer that nothing changed.
+    unchanged: HeaderMap,
     /// `None` as long as everybody who asked had them already.
     bytes: Option<Bytes>,
     /// Set when the conditions of a request count for it.
@@ -101,7 +103,8 @@ impl Remembered {
         }
         let (parts, body) = response.into_parts();
         let validators = parts.extensions.get().cloned();
-        let kept = Kept { moment, headers: parts.headers.clone(), bytes: None, validators };
+        let headers = parts.headers.clone();
+        let kept = Kept { moment, unchanged: without_content(headers.clone()), headers, bytes: None, validators };
         if unchanged {
             // Hosts that look for changes send nothing but such requests.
             if kept.validators.is_some() {
@@ -182,21 +185,24 @@ pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Momen
         Some(validators) => conditional::evaluate(&request.headers, validators),
         None => Verdict::Send,
     };
-    let mut response = match verdict {
-        Verdict::Send => Response::new(Body::full(kept.bytes.clone()?)),
-        Verdict::NotModified => Response::new(Body::empty()),
+    let (status, headers, body) = match verdict {
+        Verdict::Send => (StatusCode::OK, &kept.headers, Body::full(kept.bytes.clone()?)),
+        Verdict::NotModified => (StatusCode::NOT_MODIFIED, &kept.unchanged, Body::empty()),
         Verdict::Failed => return None,
     };
-    *response.headers_mut() = kept.headers.clone();
-    if verdict == Verdict::NotModified {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        for name in
-            [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::X_CONTENT_TYPE_OPTIONS]
-        {
-            response.headers_mut().remove(name);
-        }
-    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers.clone();
     Some(response)
+}
+
+/// Without what is said of a body that is not sent.
+fn without_content(mut headers: HeaderMap) -> HeaderMap {
+    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::X_CONTENT_TYPE_OPTIONS]
+    {
+        headers.remove(name);
+    }
+    headers
 }
 
 /// What was sent of a list, and the turn that it takes until it is kept or given up.

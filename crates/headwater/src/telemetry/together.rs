@@ -14,8 +14,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// How long a line may wait for others.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Bytes that are written without waiting any longer.
-const ENOUGH: usize = 64 * 1024;
+/// Bytes that are written without waiting any longer, by who brings the last of them: so that no more are waiting than can be written.
+const ENOUGH: usize = 256 * 1024;
 
 /// Where the lines go.
 #[derive(Debug)]
@@ -23,22 +23,30 @@ pub(super) struct Together<W>(Arc<Shared<W>>);
 
 #[derive(Debug)]
 struct Shared<W> {
-    lines: Mutex<Lines<W>>,
+    lines: Mutex<Lines>,
     waiting: Condvar,
+    /// Taken before `lines` is let go of, so that lines are written in the order in which they came.
+    out: Mutex<Out<W>>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    waiting: Vec<u8>,
+    written: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Lines<W> {
+struct Out<W> {
     out: W,
-    waiting: Vec<u8>,
-    written: Option<Instant>,
+    /// What is being written; empty otherwise. Kept for its room.
+    writing: Vec<u8>,
 }
 
 impl<W: Write + Send + 'static> Together<W> {
     /// Writes to `out`, with the help of a thread of its own that sleeps while there is nothing to do.
     pub(super) fn new(out: W) -> io::Result<Self> {
-        let lines = Mutex::new(Lines { out, waiting: Vec::new(), written: None });
-        let shared = Arc::new(Shared { lines, waiting: Condvar::new() });
+        let out = Mutex::new(Out { out, writing: Vec::new() });
+        let shared = Arc::new(Shared { lines: Mutex::default(), waiting: Condvar::new(), out });
         let helper = Arc::clone(&shared);
         std::thread::Builder::new().name("access-log".into()).spawn(move || helper.write_late())?;
         Ok(Self(shared))
@@ -46,41 +54,47 @@ impl<W: Write + Send + 'static> Together<W> {
 }
 
 impl<W: Write> Shared<W> {
-    fn lock(&self) -> MutexGuard<'_, Lines<W>> {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_late(&self) {
         loop {
-            let nothing = |lines: &mut Lines<W>| lines.waiting.is_empty();
-            let lines = self.waiting.wait_while(self.lock(), nothing).unwrap_or_else(PoisonError::into_inner);
+            let nothing = |lines: &mut Lines| lines.waiting.is_empty();
+            let lines = self.waiting.wait_while(self.lines(), nothing).unwrap_or_else(PoisonError::into_inner);
             drop(lines);
             std::thread::sleep(PAUSE);
             // Nobody is left to be told that the log cannot be written.
-            let _ = self.lock().write();
+            let _ = self.write();
         }
     }
 
     fn push(&self, line: &[u8], at_once: bool) -> io::Result<()> {
-        let mut lines = self.lock();
+        let mut lines = self.lines();
         let first = lines.waiting.is_empty();
         lines.waiting.extend_from_slice(line);
         let rested = first && lines.written.is_none_or(|written| written.elapsed() > PAUSE);
-        if at_once || rested || lines.waiting.len() >= ENOUGH {
-            return lines.write();
+        let enough = lines.waiting.len() >= ENOUGH;
+        drop(lines);
+        if at_once || rested || enough {
+            return self.write();
         }
         if first {
             self.waiting.notify_one();
         }
         Ok(())
     }
-}
 
-impl<W: Write> Lines<W> {
-    fn write(&mut self) -> io::Result<()> {
-        let outcome = self.out.write_all(&self.waiting).and_then(|()| self.out.flush());
-        self.waiting.clear();
-        self.written = Some(Instant::now());
+    /// Writes what is waiting. Further lines can be brought meanwhile.
+    fn write(&self) -> io::Result<()> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Out { out, writing } = &mut *out;
+        let mut lines = self.lines();
+        std::mem::swap(&mut lines.waiting, writing);
+        lines.written = Some(Instant::now());
+        drop(lines);
+        let outcome = out.write_all(writing).and_then(|()| out.flush());
+        writing.clear();
         outcome
     }
 }
