@@ -47,10 +47,10 @@ def curl(url, out="/dev/null"):
     return {"received": int(size), "seconds": float(seconds), "cpu": run.cpu}
 
 
-def wrk(url, connections, seconds, headers=(), keep=True, paths=None, seed=0):
+def wrk(url, connections, seconds, headers=(), keep=True, paths=None, seed=0, threads=1):
     """Requests a second by wrk, over kept connections or with a new one for each request. With `paths`, a file of one path a
     line, each request is for one of them at random, compressed or not."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "60s"]
+    command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "60s"]
     for header in (*headers, *(() if keep else ("Connection: close",))):
         command += ["-H", header]
     script = ["-s", ASK, url, "--", paths, str(seed)] if paths else [url]
