@@ -11,7 +11,7 @@ use headwater_formats::timestamp::Timestamp;
 use super::audit::{Action, record};
 use super::engine::{Tx, values};
 use super::images::find;
-use super::names::{leads_somewhere, newest};
+use super::names::{folded, leads_somewhere, newest};
 use super::records::Changed;
 use super::rows::{self, ImageRow};
 use super::sight::{Sight, project_id, sight};
@@ -193,9 +193,19 @@ impl Catalog {
         let [os, release, variant] = line;
         let made = tx
             .execute(
-                "INSERT INTO aliases (project_id, name, description, created_at, image_id, os, release, variant) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project_id, name) DO NOTHING",
-                values![project, name.as_str(), description, now.unix(), image, os, release, variant],
+                "INSERT INTO aliases (project_id, name, folded, description, created_at, image_id, os, release, variant) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (project_id, name) DO NOTHING",
+                values![
+                    project,
+                    name.as_str(),
+                    folded(name.as_str()),
+                    description,
+                    now.unix(),
+                    image,
+                    os,
+                    release,
+                    variant
+                ],
             )
             .await?;
         if made == 0 {
@@ -337,8 +347,8 @@ impl Catalog {
         let mut changed = Changed::default();
         changed.alias(&mut tx, project, old).await?;
         tx.execute(
-            "UPDATE aliases SET name = $3 WHERE project_id = $1 AND name = $2",
-            values![project, old.as_str(), new.as_str()],
+            "UPDATE aliases SET name = $3, folded = $4 WHERE project_id = $1 AND name = $2",
+            values![project, old.as_str(), new.as_str(), folded(new.as_str())],
         )
         .await?;
         changes::alias(&mut tx, project, new.as_str()).await?;

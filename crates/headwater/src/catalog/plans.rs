@@ -1,6 +1,7 @@
 //! Shows that no statement walks through a table: in unit tests, SQLite is asked for the plan of everything that is run.
 
 use std::collections::BTreeMap;
+use std::str::FromStr as _;
 use std::sync::Mutex;
 
 use headwater_formats::digest::{Digest, Fingerprint, FingerprintPrefix};
@@ -154,8 +155,9 @@ async fn no_statement_walks_through_a_table() {
             }
         }
         catalog.products(&viewer, &project, None, 10).await.unwrap();
-        for since in [None, Some(0)] {
-            let mut changes = catalog.products_changed(&viewer, &project, since).await.unwrap();
+        let named = headwater_formats::view::View::from_str("alias=a,follow,debian/12").unwrap().names();
+        for (since, named) in [(None, None), (Some(0), None), (None, named.as_ref())] {
+            let mut changes = catalog.products_changed(&viewer, &project, since, named).await.unwrap();
             assert!(!changes.next(10).await.unwrap().is_empty());
         }
         catalog.aliases(&viewer, &project, None, 10).await.unwrap();

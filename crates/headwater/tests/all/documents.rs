@@ -35,7 +35,18 @@ const KINDS: [Kind; 2] = [Kind::Index, Kind::Products];
 const FORMS: [Form; 2] = [Form::Plain, Form::Gzip];
 
 fn streams() -> Vec<Stream> {
-    let views = ["", "latest=1", "arch=arm64", "release=trixie", "alias=debian/12 latest=2", "type=vm"];
+    let views = [
+        "",
+        "latest=1",
+        "arch=arm64",
+        "release=trixie",
+        "alias=debian/12 latest=2",
+        "type=vm",
+        "alias=a,debian/bookworm/aarch64",
+        "alias=%C3%A9toile/ας,STABLE arch=arm64",
+        "alias=stable/arm64",
+        "alias=debian/trixie os=debian alias=a,debian/trixie/default",
+    ];
     let mut streams = Vec::new();
     for (number, view) in views.into_iter().enumerate() {
         for (at, name) in ["default", "team"].into_iter().enumerate() {
