@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use headwater_formats::names::ProjectName;
 
-use super::engine::{Batch, Tx, values};
+use super::engine::{Tx, values};
 use super::products::{self, Listed};
 use super::sight::{Sight, sight};
 use super::{Catalog, CatalogError, Revision, names, revision, rows};
@@ -200,15 +200,8 @@ impl Changes {
 
     /// The products with these keys, in their order.
     async fn at_their_keys(&mut self, keys: Vec<String>) -> Result<Vec<Changed>, CatalogError> {
-        let mut found = HashMap::new();
-        for batch in Batch::of(&keys) {
-            let mut values = values![self.sight.project];
-            let list = batch.bind(&mut values);
-            let condition = format!("p.project_id = $1 AND p.key IN ({list})");
-            for listed in products::visible(&mut self.tx, self.sight, &condition, values).await? {
-                found.insert(listed.product.key.clone(), listed);
-            }
-        }
+        let listed = products::with_keys(&mut self.tx, self.sight, &keys).await?;
+        let mut found: HashMap<_, _> = listed.into_iter().map(|one| (one.product.key.clone(), one)).collect();
         Ok(keys.into_iter().map(|key| Changed { listed: found.remove(&key), key }).collect())
     }
 }

@@ -160,10 +160,13 @@ async fn no_statement_walks_through_a_table() {
         }
         catalog.products(&viewer, &project, None, 10).await.unwrap();
         let named = headwater_formats::view::View::from_str("alias=a,follow,debian/12").unwrap().names();
-        for (since, named) in [(None, None), (Some(0), None), (None, named.as_ref())] {
-            let mut changes = catalog.products_changed(&viewer, &project, since, named).await.unwrap();
+        for (since, among) in [(None, None), (Some(0), None), (None, named.as_ref())] {
+            let mut changes = catalog.products_changed(&viewer, &project, since, among).await.unwrap();
             assert!(!changes.next(10).await.unwrap().is_empty());
         }
+        let keys = catalog.products_named(&viewer, &project, &named.unwrap()).await.unwrap();
+        assert_eq!(keys.len(), 1);
+        catalog.products_at(&viewer, &project, &Vec::from_iter(keys)).await.unwrap();
         catalog.aliases(&viewer, &project, None, 10).await.unwrap();
         for name in ["a/arm64", "follow", "debian/12", "debian/12/amd64", "none"] {
             let name = AliasName::new(name).unwrap();

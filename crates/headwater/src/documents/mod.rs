@@ -177,7 +177,8 @@ pub async fn with_each_product<T>(
         let mut products = Draft::plain(render::document_head(revision.changed_at));
         let projects = stream.project_names(catalog).await?;
         let only = matches!(stream.projects, Projects::One(_));
-        let mut merged = Merged::begin(catalog, &viewer, &projects, only).await?;
+        let named = stream.names().filter(|_| !only);
+        let mut merged = Merged::begin(catalog, &viewer, &projects, only, named.as_ref()).await?;
         while let Some(product) = merged.next().await? {
             let Some(product) = stream.narrow(product) else { continue };
             if only {
