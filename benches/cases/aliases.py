@@ -26,7 +26,7 @@ def run(options):
     with Place(options.binary) as place:
         held = catalog(count)
         server = Headwater(place, data=held.copy(place.path("headwater", "")))
-        # Without a slash, which a remote's address cannot have in a value: lxc 5.0 decodes %2F before it asks (incus does not).
+        # Made by hand, so that there are thousands of them, whatever products there are.
         names = held.samples("following")
         random.Random(count).shuffle(names)
         saved, names = names[0], iter(names[1:])

@@ -141,6 +141,35 @@ pub fn split_arch(name: &str) -> (&str, Option<Architecture>) {
     }
 }
 
+/// Whether a product of this architecture that is listed under `listed` is meant by `wanted`, which is in lower case: case does
+/// not matter, and what is wanted may have the product's architecture at its end.
+pub(crate) fn means(wanted: &str, listed: &str, architecture: Architecture) -> bool {
+    let listed = listed.to_lowercase();
+    listed == wanted
+        || match split_arch(wanted) {
+            (base, Some(found)) => found == architecture && listed == base,
+            (_, None) => false,
+        }
+}
+
+/// Every name, in lower case, that a product can have been given when it is found by this one: itself, the same without
+/// the architecture at its end, and each of the two with any architecture behind it, because documents list names without the
+/// product's own. An index has to be asked for these and no others; not all that they lead to need be meant.
+pub fn spellings(wanted: &str) -> impl Iterator<Item = String> {
+    let wanted = wanted.to_lowercase();
+    let base = match split_arch(&wanted) {
+        (base, Some(_)) => Some(base.to_owned()),
+        (_, None) => None,
+    };
+    [Some(wanted), base].into_iter().flatten().flat_map(|name| {
+        let longer = Architecture::spellings().map({
+            let name = name.clone();
+            move |architecture| format!("{name}/{architecture}")
+        });
+        std::iter::once(name).chain(longer.collect::<Vec<_>>())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +206,58 @@ mod tests {
         let names = generated(&line("os", "1", "default"), Some("1,2"), Some("a/b"));
         assert_eq!(names, ["os/1/default", "os/1"]);
         assert_eq!(generated(&line("os", "1", "v"), Some(""), None), ["os/1/v"]);
+    }
+
+    #[test]
+    fn a_product_is_found_by_what_it_was_called() {
+        let all: Vec<String> = spellings("Debian/12/ARM64").collect();
+        assert_eq!(all[0], "debian/12/arm64");
+        assert!(all.contains(&"debian/12".to_owned()) && all.contains(&"debian/12/aarch64".to_owned()));
+        assert!(!spellings("debian/12").any(|name| name == "debian"));
+    }
+
+    /// As the catalog lists the names of a product.
+    fn bare(name: &str, architecture: Architecture) -> &str {
+        match split_arch(name) {
+            (base, Some(found)) if found == architecture => base,
+            _ => name,
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            cases: 3000,
+            failure_persistence: None,
+            ..proptest::test_runner::Config::default()
+        })]
+
+        #[test]
+        fn what_is_meant_is_spelled_out(
+            words in proptest::collection::vec(
+                proptest::sample::select(vec!["a", "B", "ΑΣ", "İ", "arm64", "ARM64", "aarch64", "amd64", "x86_64", "ß"]), 1..5),
+            wanted in proptest::collection::vec(
+                proptest::sample::select(vec!["a", "b", "ας", "ΑΣ", "i̇", "arm64", "aarch64", "amd64", "x86_64", "SS"]), 1..5),
+            arm in proptest::prelude::any::<bool>(),
+        ) {
+            let architecture = if arm { Architecture::Aarch64 } else { Architecture::X86_64 };
+            let (given, wanted) = (words.join("/"), wanted.join("/").to_lowercase());
+            if means(&wanted, bare(&given, architecture), architecture) {
+                let given = given.to_lowercase();
+                proptest::prop_assert!(spellings(&wanted).any(|name| name == given), "{given} by {wanted}");
+            }
+        }
+
+        #[test]
+        fn each_name_finds_what_has_it(
+            words in proptest::collection::vec(proptest::sample::select(vec!["a", "B", "ΑΣ", "arm64", "aarch64"]), 1..4),
+        ) {
+            let given = words.join("/");
+            let listed = bare(&given, Architecture::Aarch64);
+            for wanted in [listed.to_lowercase(), format!("{}/arm64", listed.to_lowercase())] {
+                proptest::prop_assert!(means(&wanted, listed, Architecture::Aarch64));
+                proptest::prop_assert!(spellings(&wanted).any(|name| name == given.to_lowercase()));
+            }
+        }
     }
 
     #[test]

@@ -64,6 +64,14 @@ impl Architecture {
         TABLE.iter().map(|row| row.0)
     }
 
+    /// Every text that is read as an architecture, each once.
+    pub fn spellings() -> impl Iterator<Item = &'static str> {
+        TABLE.iter().flat_map(|(_, name, stream, others)| {
+            let stream = (stream != name).then_some(*stream);
+            [*name].into_iter().chain(stream).chain(others.iter().copied())
+        })
+    }
+
     fn row(self) -> &'static (Architecture, &'static str, &'static str, &'static [&'static str]) {
         // The table has one row per variant, in declaration order (the test below walks all of them).
         &TABLE[self as usize]
@@ -131,5 +139,8 @@ mod tests {
             }
         }
         assert!("vax".parse::<Architecture>().is_err());
+        let all: Vec<&str> = Architecture::spellings().collect();
+        assert!(all.iter().all(|text| text.parse::<Architecture>().is_ok()));
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len(), "none comes twice");
     }
 }

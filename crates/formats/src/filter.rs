@@ -21,6 +21,7 @@
 //!
 //! What this module does not know: where the fields come from ([`image_field`] is the table for images).
 
+mod like;
 mod terms;
 
 use std::borrow::Cow;
@@ -31,7 +32,8 @@ use crate::arch::Architecture;
 use crate::image::Image;
 use crate::timestamp::Timestamp;
 
-pub use terms::Term;
+pub use like::{LONGEST_WORD, Like, is_listed};
+pub use terms::{Needed, Term};
 
 /// Longest filter, in bytes.
 pub const MAX_BYTES: usize = 4096;
@@ -113,7 +115,8 @@ struct Wanted {
 #[derive(Debug, Clone)]
 enum TextPattern {
     Word(String),
-    Regex(Regex),
+    /// With what is known of all that it matches, if anything is.
+    Regex(Regex, Option<like::Shape>),
 }
 
 impl Filter {
@@ -240,7 +243,7 @@ impl Wanted {
         match value {
             Value::Text(text) => match &self.text {
                 TextPattern::Word(word) => terms::fold(text) == *word,
-                TextPattern::Regex(regex) => regex.is_match(text),
+                TextPattern::Regex(regex, _) => regex.is_match(text),
             },
             Value::Bool(flag) => self.flag == Some(*flag),
             Value::Int(number) => self.number == Some(*number),
@@ -285,7 +288,7 @@ fn pattern(field: &str, value: &str) -> Result<TextPattern, FilterError> {
         .nest_limit(64)
         .build();
     match built {
-        Ok(regex) => Ok(TextPattern::Regex(regex)),
+        Ok(regex) => Ok(TextPattern::Regex(regex, like::Shape::of(value))),
         Err(regex::Error::CompiledTooBig(_)) => Err(FilterError::TooComplex(field.chars().take(64).collect())),
         Err(_) => Ok(word()),
     }

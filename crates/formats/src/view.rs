@@ -200,6 +200,16 @@ impl View {
         empty(&self.os) || empty(&self.variant) || empty(&self.arch) || empty(&self.image_type)
     }
 
+    /// Names of which every product that passes was given one, in lower case and as they were given
+    /// ([`alias::spellings`]); `None` when products of any name pass.
+    pub fn names(&self) -> Option<BTreeSet<String>> {
+        if self.is_nothing() {
+            return Some(BTreeSet::new());
+        }
+        let fewest = self.alias.iter().min_by_key(|set| set.len())?;
+        Some(fewest.iter().flat_map(|wanted| alias::spellings(wanted)).collect())
+    }
+
     /// Whether the product as such passes: by `os`, `release`, `variant`, `arch` and `alias`.
     pub fn matches(&self, product: &Product) -> bool {
         let line = &product.line;
@@ -223,7 +233,8 @@ impl View {
                 return false;
             }
         }
-        self.alias.iter().all(|set| set.iter().any(|wanted| has_alias(product, wanted)))
+        let listed = |wanted: &String| product.aliases.iter().any(|name| alias::means(wanted, name, line.architecture));
+        self.alias.iter().all(|set| set.iter().any(listed))
     }
 
     /// What is left of the product: its images by `type`, its versions by `latest` (counted after the images were
@@ -249,15 +260,6 @@ impl View {
     pub fn apply(&self, products: Vec<Product>) -> Vec<Product> {
         products.into_iter().filter_map(|product| self.narrow(product)).collect()
     }
-}
-
-fn has_alias(product: &Product, wanted: &str) -> bool {
-    let known = |name: &str| product.aliases.iter().any(|alias| alias.to_lowercase() == name);
-    known(wanted)
-        || match alias::split_arch(wanted) {
-            (base, Some(architecture)) => architecture == product.line.architecture && known(base),
-            (_, None) => false,
-        }
 }
 
 fn values(key: &'static str, list: &str) -> Result<BTreeSet<String>, ViewError> {
@@ -436,6 +438,14 @@ mod tests {
         assert!(view(&["alias=odd/amd64"]).matches(&product));
         assert!(view(&["alias=x,stable", "alias=debian/12"]).matches(&product));
         assert!(!view(&["alias=x", "alias=debian/12"]).matches(&product));
+    }
+
+    #[test]
+    fn the_names_to_look_for_are_those_of_the_shortest_list() {
+        assert_eq!(view(&["os=debian", "latest=1"]).names(), None);
+        assert_eq!(view(&["os=debian", "os=alpine"]).names(), Some(BTreeSet::new()));
+        let names = view(&["alias=a,b", "alias=Debian/12"]).names().unwrap();
+        assert!(names.contains("debian/12") && names.contains("debian/12/amd64") && !names.contains("a"));
     }
 
     #[test]

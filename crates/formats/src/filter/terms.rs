@@ -1,17 +1,21 @@
 //! What an index can say of a filter: terms, and which of them everything that passes has.
 //!
 //! ```
-//! use headwater_formats::filter::Filter;
+//! use headwater_formats::filter::{Filter, Needed};
 //!
-//! let filter = Filter::parse("properties.os eq Debian and type ne container").unwrap();
+//! let filter = Filter::parse("properties.os eq Debian and type ne container and properties.version eq 12.1").unwrap();
 //! let needed = filter.needed();
-//! assert_eq!(needed.len(), 1);
-//! assert_eq!((needed[0][0].field(), needed[0][0].value()), ("properties.os", "debian"));
+//! assert_eq!(needed.len(), 2);
+//! let Needed::Term(term) = &needed[0][0] else { panic!("a word") };
+//! assert_eq!((term.field(), term.value()), ("properties.os", "debian"));
+//! let Needed::Like(like) = &needed[1][0] else { panic!("a pattern") };
+//! assert_eq!((like.field(), like.prefix()), ("properties.version", "12"));
+//! assert!(like.allows("12x1") && !like.allows("12.2"));
 //! ```
 
 use std::borrow::Cow;
 
-use super::{Clause, Filter, TextPattern, is_image_field};
+use super::{Clause, Filter, Like, TextPattern, Wanted, is_image_field};
 
 /// A field with the text that it holds, folded as equality folds it: two that are the same are equal to the filter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,14 +56,23 @@ fn has_terms(field: &str) -> bool {
     field.starts_with("properties.") || ["architecture", "fingerprint", "type"].contains(&field)
 }
 
+/// What an image can have that passes a filter.
+#[derive(Debug, Clone)]
+pub enum Needed<'a> {
+    /// A term.
+    Term(Term<'a>),
+    /// A term of that field whose value is like that.
+    Like(Like<'a>),
+}
+
 impl Filter {
-    /// What is true of every image that passes: for each of the inner lists, it has at least one of the terms. Nothing at all is
+    /// What is true of every image that passes: for each of the inner lists, it has at least one of what is needed. Nothing at all is
     /// said by an empty outer list; an empty inner one says that no image passes.
     ///
-    /// An image that has what is needed need not pass: that is for [`Filter::matches`] to decide. Only words are terms:
-    /// regular expressions, negations, numbers and truth values add nothing here.
-    pub fn needed(&self) -> Vec<Vec<Term<'_>>> {
-        let mut needed: Vec<Vec<Term<'_>>> = Vec::new();
+    /// An image that has what is needed need not pass: that is for [`Filter::matches`] to decide. Words are terms, and
+    /// patterns of plain characters and dots are like some; other regular expressions, negations, numbers and truth values add nothing here.
+    pub fn needed(&self) -> Vec<Vec<Needed<'_>>> {
+        let mut needed: Vec<Vec<Needed<'_>>> = Vec::new();
         for clause in &self.clauses {
             match (clause.or, clause.terms()) {
                 (false, Some(terms)) => needed.push(terms),
@@ -73,9 +86,9 @@ impl Filter {
     }
 }
 
-impl Clause {
-    /// The terms of which an image that this clause lets pass has one; `None` when that cannot be said.
-    fn terms(&self) -> Option<Vec<Term<'_>>> {
+impl<'a> Clause {
+    /// What an image that this clause lets pass has one of; `None` when that cannot be said.
+    fn terms(&'a self) -> Option<Vec<Needed<'a>>> {
         // A clause about a field that no image has matches nothing, negated or not.
         if !is_image_field(&self.field) {
             return Some(Vec::new());
@@ -83,24 +96,30 @@ impl Clause {
         if self.negated || !has_terms(&self.field) {
             return None;
         }
-        let term = |pattern: &TextPattern| match pattern {
-            TextPattern::Word(word) => Some(Term { field: self.field.as_str().into(), value: word.clone() }),
-            TextPattern::Regex(_) => None,
+        let one = |wanted: &'a Wanted| match &wanted.text {
+            TextPattern::Word(word) => {
+                Some(Needed::Term(Term { field: self.field.as_str().into(), value: word.clone() }))
+            }
+            TextPattern::Regex(regex, shape) => Some(Needed::Like(Like::new(&self.field, shape.as_ref()?, regex))),
         };
-        self.wanted.iter().map(|wanted| term(&wanted.text)).collect()
+        self.wanted.iter().map(one).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::is_listed;
     use crate::lxd::record::{self, Fields};
     use crate::simplestreams::testing::image;
     use proptest::prelude::*;
 
     fn needed(filter: &str) -> Vec<Vec<String>> {
         let filter = Filter::parse(filter).unwrap();
-        let word = |term: &Term<'_>| format!("{}={}", term.field(), term.value());
+        let word = |needed: &Needed<'_>| match needed {
+            Needed::Term(term) => format!("{}={}", term.field(), term.value()),
+            Needed::Like(like) => format!("{}~{}", like.field(), like.prefix()),
+        };
         filter.needed().iter().map(|terms| terms.iter().map(word).collect()).collect()
     }
 
@@ -112,12 +131,15 @@ mod tests {
         assert_eq!(needed("architecture eq amd64"), [["architecture=x86_64"]]);
         assert_eq!(needed("properties.os eq a and type eq container"), [["properties.os=a"], ["type=container"]]);
         for filter in
-            ["properties.os ne a", "not properties.os eq a", "properties.os eq a.b", "public eq true", "size eq 1"]
+            ["properties.os ne a", "not properties.os eq a", "properties.os eq a.*b", "public eq true", "size eq 1"]
         {
             assert_eq!(needed(filter), [[""; 0]; 0], "{filter}");
             assert_eq!(needed(&format!("type eq a and {filter}")), [["type=a"]], "{filter}");
             assert_eq!(needed(&format!("type eq a or {filter}")), [[""; 0]; 0], "{filter}");
         }
+        assert_eq!(needed("properties.version eq 24.04,x"), [["properties.version~24", "properties.version=x"]]);
+        assert_eq!(needed("properties.version ne 24.04"), [[""; 0]; 0]);
+        assert_eq!(needed("filename eq a.b"), [[""; 0]; 0]);
         assert_eq!(
             needed("type eq a and properties.os eq b or properties.os eq c"),
             [["type=a", "properties.os=c"], ["properties.os=b", "properties.os=c"]]
@@ -147,6 +169,9 @@ mod tests {
             Just("debian"),
             Just("DEBIAN,alpine"),
             Just("d.*"),
+            Just("d.bian"),
+            Just("s."),
+            Just(".t."),
             Just("x.z,debian"),
             Just("container"),
             Just("amd64"),
@@ -191,7 +216,16 @@ mod tests {
             let passes = filter.matches_image(&image, "default");
             prop_assert_eq!(passes, filter.matches(|field| fields.field("default", field)), "{}", text);
             let terms = fields.terms();
-            let has = filter.needed().iter().all(|one| one.iter().any(|term| terms.contains(term)));
+            let like = |like: &Like<'_>, term: &Term<'_>| {
+                let listed = term.field() == like.field() && is_listed(term.value());
+                listed && term.value().starts_with(like.prefix()) && like.allows(term.value())
+            };
+            let has = filter.needed().iter().all(|one| {
+                one.iter().any(|needed| match needed {
+                    Needed::Term(term) => terms.contains(term),
+                    Needed::Like(one) => terms.iter().any(|term| like(one, term)),
+                })
+            });
             prop_assert!(has || !passes, "{} {:?}", text, terms);
         }
     }

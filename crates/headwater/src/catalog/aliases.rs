@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use headwater_formats::alias::split_arch;
@@ -9,11 +9,11 @@ use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
-use super::engine::{Tx, values};
+use super::engine::{Row, Tx, values};
 use super::images::find;
-use super::names::{leads_somewhere, newest};
+use super::names::{folded, leads_somewhere};
 use super::records::Changed;
-use super::rows::{self, ImageRow};
+use super::rows;
 use super::sight::{Sight, project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, changes};
 use crate::auth::{IdentityId, Viewer};
@@ -100,10 +100,27 @@ pub struct Resolved {
     pub image_type: ImageType,
 }
 
-/// A product that a name leads to.
-struct Candidate {
-    id: i64,
+/// The newest image of a product and type that a name leads to, or the one that it stays with.
+struct Led {
+    description: String,
+    fingerprint: Fingerprint,
+    image_type: ImageType,
     architecture: Architecture,
+    /// What orders the images of one architecture and type: the greatest is the newest.
+    age: (Option<String>, i64, Fingerprint),
+}
+
+impl Led {
+    fn read(row: &Row) -> Result<Self, CatalogError> {
+        let fingerprint = rows::parse("a fingerprint", &row.text(1)?)?;
+        Ok(Self {
+            description: row.text(0)?,
+            fingerprint,
+            image_type: rows::parse("an image type", &row.text(2)?)?,
+            architecture: rows::parse("an architecture", &row.text(3)?)?,
+            age: (row.opt_text(4)?, row.int(5)?, fingerprint),
+        })
+    }
 }
 
 impl Catalog {
@@ -124,20 +141,33 @@ impl Catalog {
         name: &AliasName,
         wanted: &Wanted,
     ) -> Result<Option<Resolved>, CatalogError> {
-        let mut tx = self.engine.read().await?;
-        let sight = sight(&mut tx, viewer, project).await?;
-        let mut found = lookup(&mut tx, sight, name.as_str(), None, wanted).await?;
-        if let (None, (base, Some(architecture))) = (&found, split_arch(name.as_str())) {
-            found = lookup(&mut tx, sight, base, Some(architecture), wanted).await?;
+        let private = viewer.sees_private_in(project);
+        let sql = all_led_to(private);
+        let values = |name: &str| values![project.as_str(), name, Sight { project: 0, private }.names()];
+        let (found, only) = match split_arch(name.as_str()) {
+            (_, None) => (self.engine.fetch(sql, values(name.as_str())).await?, None),
+            (base, Some(architecture)) => {
+                // Both of one moment: an alias that is renamed meanwhile is found by the old name or by the new one.
+                let mut tx = self.engine.read().await?;
+                let whole = tx.rows(sql.clone(), values(name.as_str())).await?;
+                let found = match whole.is_empty() {
+                    true => (tx.rows(sql, values(base)).await?, Some(architecture)),
+                    false => (whole, None),
+                };
+                tx.commit().await?;
+                found
+            }
+        };
+        if found.is_empty() {
+            let mut tx = self.engine.read().await?;
+            sight(&mut tx, viewer, project).await?;
         }
-        tx.commit().await?;
-        Ok(found.and_then(|(description, image)| {
-            image.map(|row| Resolved {
-                name: name.clone(),
-                description,
-                fingerprint: row.image.fingerprint,
-                image_type: row.image.image_type,
-            })
+        let found = found.iter().map(Led::read).collect::<Result<Vec<_>, _>>()?;
+        Ok(choose(found, only, wanted).map(|led| Resolved {
+            name: name.clone(),
+            description: led.description,
+            fingerprint: led.fingerprint,
+            image_type: led.image_type,
         }))
     }
 
@@ -193,9 +223,19 @@ impl Catalog {
         let [os, release, variant] = line;
         let made = tx
             .execute(
-                "INSERT INTO aliases (project_id, name, description, created_at, image_id, os, release, variant) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project_id, name) DO NOTHING",
-                values![project, name.as_str(), description, now.unix(), image, os, release, variant],
+                "INSERT INTO aliases (project_id, name, folded, description, created_at, image_id, os, release, variant) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (project_id, name) DO NOTHING",
+                values![
+                    project,
+                    name.as_str(),
+                    folded(name.as_str()),
+                    description,
+                    now.unix(),
+                    image,
+                    os,
+                    release,
+                    variant
+                ],
             )
             .await?;
         if made == 0 {
@@ -337,8 +377,8 @@ impl Catalog {
         let mut changed = Changed::default();
         changed.alias(&mut tx, project, old).await?;
         tx.execute(
-            "UPDATE aliases SET name = $3 WHERE project_id = $1 AND name = $2",
-            values![project, old.as_str(), new.as_str()],
+            "UPDATE aliases SET name = $3, folded = $4 WHERE project_id = $1 AND name = $2",
+            values![project, old.as_str(), new.as_str(), folded(new.as_str())],
         )
         .await?;
         changes::alias(&mut tx, project, new.as_str()).await?;
@@ -362,90 +402,52 @@ async fn hand_made(tx: &mut Tx, project: i64, name: &AliasName) -> Result<Option
     Ok(Some(HandMade { description: row.text(0)?, target, published_by: row.opt_int(2)?.map(IdentityId) }))
 }
 
-/// One name, as it stands: `None` when no alias of it leads to anything visible, otherwise its description and the
-/// image that fits, if any does.
-async fn lookup(
-    tx: &mut Tx,
-    sight: Sight,
-    name: &str,
-    only: Option<Architecture>,
-    wanted: &Wanted,
-) -> Result<Option<(String, Option<ImageRow>)>, CatalogError> {
-    let by_hand = tx
-        .row(
-            format!(
-                "SELECT a.description, a.image_id, a.os, a.release, a.variant FROM aliases a \
-                 WHERE a.project_id = $1 AND a.name = $2 AND {}",
-                leads_somewhere(sight)
-            ),
-            values![sight.project, name],
+/// The statement that finds all that the name `$2` leads to, as it stands, in the project `$1`, with the generated names `$3`
+/// ([`Sight::names`]); each row is a [`Led`]. There is none when no alias has the name that leads to something visible.
+fn all_led_to(private: bool) -> String {
+    const LED: &str = "i.fingerprint, i.image_type, i.architecture, i.version, i.preference";
+    // The project is found by its name, in the statement.
+    let sight = Sight { project: 0, private };
+    let newest = |image_type: ImageType| {
+        format!(
+            "SELECT led.description, {LED} FROM led JOIN images i ON i.id = (SELECT n.id FROM images n \
+             WHERE n.product_id = led.product AND n.image_type = '{image_type}'{} \
+             ORDER BY n.version DESC, n.preference DESC, n.fingerprint DESC LIMIT 1)",
+            sight.and_visible("n")
         )
-        .await?;
-    if let Some(row) = by_hand {
-        let description = row.text(0)?;
-        let image = match row.opt_int(1)? {
-            Some(id) => rows::images(tx, " WHERE i.id = $1", values![id]).await?.pop().filter(|row| {
-                only.is_none_or(|only| only == row.image.architecture)
-                    && wanted.image_type.is_none_or(|wanted| wanted == row.image.image_type)
-            }),
-            None => {
-                let sql = "SELECT id, architecture FROM products \
-                     WHERE project_id = $1 AND os = $2 AND release = $3 AND variant = $4";
-                let found = tx.rows(sql, values![sight.project, row.text(2)?, row.text(3)?, row.text(4)?]).await?;
-                choose(tx, sight, candidates(&found)?, only, wanted).await?
-            }
-        };
-        return Ok(Some((description, image)));
-    }
-    let sql = "SELECT p.id, p.architecture FROM product_names n JOIN products p ON p.id = n.product_id \
-         WHERE n.project_id = $1 AND n.public = $2 AND n.name = $3";
-    let found = tx.rows(sql, values![sight.project, sight.names(), name]).await?;
-    let candidates = candidates(&found)?;
-    if candidates.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some((String::new(), choose(tx, sight, candidates, only, wanted).await?)))
-}
-
-fn candidates(found: &[super::engine::Row]) -> Result<Vec<Candidate>, CatalogError> {
-    found
-        .iter()
-        .map(|row| Ok(Candidate { id: row.int(0)?, architecture: rows::parse("an architecture", &row.text(1)?)? }))
-        .collect()
-}
-
-/// The newest image of the best architecture and type among these products.
-async fn choose(
-    tx: &mut Tx,
-    sight: Sight,
-    candidates: Vec<Candidate>,
-    only: Option<Architecture>,
-    wanted: &Wanted,
-) -> Result<Option<ImageRow>, CatalogError> {
-    let others: BTreeSet<Architecture> = candidates
-        .iter()
-        .map(|candidate| candidate.architecture)
-        .filter(|architecture| !wanted.architectures.contains(architecture))
-        .collect();
-    // Each inner list is one choice: what is newest among its architectures wins.
-    let choices: Vec<Vec<Architecture>> = match only {
-        Some(only) => vec![vec![only]],
-        None => wanted.architectures.iter().map(|one| vec![*one]).chain([others.into_iter().collect()]).collect(),
     };
-    let types = wanted.image_type.map_or(vec![ImageType::Container, ImageType::VirtualMachine], |only| vec![only]);
-    for architectures in choices {
-        for image_type in &types {
-            let mut best: Option<ImageRow> = None;
-            for candidate in candidates.iter().filter(|one| architectures.contains(&one.architecture)) {
-                let found = newest(tx, candidate.id, *image_type, sight).await?;
-                best = best.into_iter().chain(found).max_by_key(ImageRow::age);
-            }
-            if best.is_some() {
-                return Ok(best);
-            }
-        }
-    }
-    Ok(None)
+    format!(
+        "WITH hand AS (SELECT a.project_id, a.description, a.image_id, a.os, a.release, a.variant FROM aliases a \
+         WHERE a.project_id = (SELECT id FROM projects WHERE name = $1) AND a.name = $2 AND {}), \
+         led AS (SELECT hand.description, p.id AS product FROM hand JOIN products p ON p.project_id = hand.project_id \
+         AND p.os = hand.os AND p.release = hand.release AND p.variant = hand.variant \
+         UNION ALL SELECT '', n.product_id FROM product_names n \
+         WHERE n.project_id = (SELECT id FROM projects WHERE name = $1) AND n.public = $3 AND n.name = $2 \
+         AND NOT EXISTS (SELECT 1 FROM hand)) \
+         SELECT hand.description, {LED} FROM hand JOIN images i ON i.id = hand.image_id \
+         UNION ALL {} UNION ALL {}",
+        leads_somewhere(sight),
+        newest(ImageType::Container),
+        newest(ImageType::VirtualMachine)
+    )
+}
+
+/// The newest image of the best architecture and type among these.
+fn choose(found: Vec<Led>, only: Option<Architecture>, wanted: &Wanted) -> Option<Led> {
+    let fits = |led: &Led| {
+        only.is_none_or(|only| only == led.architecture)
+            && wanted.image_type.is_none_or(|wanted| wanted == led.image_type)
+    };
+    // Those that are not wanted come after all that are, and what is newest among them wins.
+    let architecture = |led: &Led| {
+        let place = wanted.architectures.iter().position(|wanted| *wanted == led.architecture);
+        if only.is_some() { 0 } else { place.unwrap_or(wanted.architectures.len()) }
+    };
+    let better = |a: &Led, b: &Led| {
+        let machine = |led: &Led| led.image_type == ImageType::VirtualMachine;
+        architecture(b).cmp(&architecture(a)).then(machine(b).cmp(&machine(a))).then(a.age.cmp(&b.age))
+    };
+    found.into_iter().filter(fits).max_by(better)
 }
 
 async fn by_hand(tx: &mut Tx, sight: Sight, after: &str, limit: usize) -> Result<Vec<Alias>, CatalogError> {

@@ -7,14 +7,14 @@
 //! What is listed of a product are its rows and its names. A name that is made by hand reaches further than the products that it
 //! leads to: while it leads to something that is seen, it takes a generated name of the same spelling away from all other products.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use headwater_formats::names::ProjectName;
 
-use super::engine::{Batch, Tx, values};
+use super::engine::{Tx, values};
 use super::products::{self, Listed};
 use super::sight::{Sight, sight};
-use super::{Catalog, CatalogError, Revision, revision, rows};
+use super::{Catalog, CatalogError, Revision, names, revision, rows};
 use crate::auth::Viewer;
 
 /// Into this, products `p` are selected. The number is the one that [`bump_revision`](super::bump_revision) will make, so
@@ -106,6 +106,8 @@ pub struct Changes {
 enum At {
     /// All products, after this key.
     All(String),
+    /// The products with these keys, as far as they are visible.
+    These(std::vec::IntoIter<String>),
     /// What changed, after this revision and key.
     Since(i64, String),
     End,
@@ -121,6 +123,10 @@ impl Catalog {
     /// What changed of a project's products since a revision, as [`Catalog::listed_products`] gives them, and the revision of now. Without `since`,
     /// or when the project's name was another's at that time, all of them: see [`Changes::is_whole`].
     ///
+    /// With `named`, only products that were given one of these names are of interest ([`headwater_formats::view::View::names`]), and all of them are no more
+    /// than an index tells: there may be others among them, and keys of products that are not seen. Of what changed since a revision,
+    /// all is told.
+    ///
     /// A listing of revision `since` in which these are replaced, or removed, equals a fresh one.
     ///
     /// # Errors
@@ -130,15 +136,20 @@ impl Catalog {
         viewer: &Viewer,
         project: &ProjectName,
         since: Option<i64>,
+        named: Option<&BTreeSet<String>>,
     ) -> Result<Changes, CatalogError> {
         let mut tx = self.engine.read().await?;
         let revision = revision(&mut tx).await?;
         let sight = sight(&mut tx, viewer, project).await?;
-        let named = tx.row("SELECT named_at FROM projects WHERE id = $1", values![sight.project]).await?;
-        let named = named.map(|row| row.int(0)).transpose()?.unwrap_or_default();
-        let at = match since.filter(|since| (named..=revision.number).contains(since)) {
-            Some(since) => At::Since(since.saturating_add(1), String::new()),
-            None => At::All(String::new()),
+        let known = tx.row("SELECT named_at FROM projects WHERE id = $1", values![sight.project]).await?;
+        let known = known.map(|row| row.int(0)).transpose()?.unwrap_or_default();
+        let at = match (since.filter(|since| (known..=revision.number).contains(since)), named) {
+            (Some(since), _) => At::Since(since.saturating_add(1), String::new()),
+            (None, None) => At::All(String::new()),
+            (None, Some(named)) => {
+                let keys: Vec<String> = names::products_named(&mut tx, sight, named).await?.into_iter().collect();
+                At::These(keys.into_iter())
+            }
         };
         Ok(Changes { tx, sight, revision, at })
     }
@@ -150,18 +161,22 @@ impl Changes {
         self.revision
     }
 
-    /// Whether these are all products, in the byte order of their keys, rather than what changed.
+    /// Whether these are all products (of interest), in the byte order of their keys, rather than what changed.
     pub fn is_whole(&self) -> bool {
-        matches!(self.at, At::All(_))
+        matches!(self.at, At::All(_) | At::These(_))
     }
 
     /// Up to `limit` more; none at the end. A product comes once.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Changed>, CatalogError> {
-        let changed = match &self.at {
+        let changed = match &mut self.at {
             At::End => Vec::new(),
             At::All(after) => {
                 let listed = products::after(&mut self.tx, self.sight, after, limit).await?;
                 listed.into_iter().map(|one| Changed { key: one.product.key.clone(), listed: Some(one) }).collect()
+            }
+            At::These(keys) => {
+                let keys: Vec<String> = keys.take(limit).collect();
+                self.at_their_keys(keys).await?
             }
             At::Since(revision, key) => {
                 let sql = "SELECT c.revision, c.key FROM product_changes c WHERE c.project_id = $1 \
@@ -172,8 +187,7 @@ impl Changes {
                 if let Some(last) = found.last() {
                     self.at = At::Since(last.int(0)?, last.text(1)?);
                 }
-                let mut listed = self.those(&keys).await?;
-                keys.into_iter().map(|key| Changed { listed: listed.remove(&key), key }).collect()
+                self.at_their_keys(keys).await?
             }
         };
         match (&mut self.at, changed.last()) {
@@ -184,16 +198,10 @@ impl Changes {
         Ok(changed)
     }
 
-    async fn those(&mut self, keys: &[String]) -> Result<HashMap<String, Listed>, CatalogError> {
-        let mut found = HashMap::new();
-        for batch in Batch::of(keys) {
-            let mut values = values![self.sight.project];
-            let list = batch.bind(&mut values);
-            let condition = format!("p.project_id = $1 AND p.key IN ({list})");
-            for listed in products::visible(&mut self.tx, self.sight, &condition, values).await? {
-                found.insert(listed.product.key.clone(), listed);
-            }
-        }
-        Ok(found)
+    /// The products with these keys, in their order.
+    async fn at_their_keys(&mut self, keys: Vec<String>) -> Result<Vec<Changed>, CatalogError> {
+        let listed = products::with_keys(&mut self.tx, self.sight, &keys).await?;
+        let mut found: HashMap<_, _> = listed.into_iter().map(|one| (one.product.key.clone(), one)).collect();
+        Ok(keys.into_iter().map(|key| Changed { listed: found.remove(&key), key }).collect())
     }
 }

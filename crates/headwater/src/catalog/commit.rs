@@ -148,10 +148,10 @@ impl Catalog {
                 shown.alias(tx, project, name).await?;
             }
             tx.execute(
-                "INSERT INTO aliases (project_id, name, description, created_at, image_id) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (project_id, name) DO UPDATE \
+                "INSERT INTO aliases (project_id, name, folded, description, created_at, image_id) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, name) DO UPDATE \
                  SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
-                values![project, name.as_str(), description.as_str(), now.unix(), id],
+                values![project, name.as_str(), names::folded(name.as_str()), description.as_str(), now.unix(), id],
             )
             .await?;
             let action = if moved { Action::ImageAliasUpdated } else { Action::ImageAliasCreated };

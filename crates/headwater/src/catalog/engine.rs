@@ -272,6 +272,14 @@ impl Tx {
         }
     }
 
+    /// A subselect of the texts in a JSON list, as [`Tx::each`].
+    pub(super) fn each_text(&self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite(..) => format!("SELECT value FROM json_each({parameter})"),
+            Self::Postgres(..) => format!("SELECT value FROM json_array_elements_text({parameter}::json)"),
+        }
+    }
+
     /// Runs a migration: several statements without parameters.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), CatalogError> {
         match self {

@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use headwater_formats::digest::FingerprintPrefix;
-use headwater_formats::filter::{Filter, Term};
+use headwater_formats::filter::{Filter, Like, Needed, Term};
 use headwater_formats::lxd::record::{self, Fields};
 use headwater_formats::names::ProjectName;
 
-use super::engine::{Batch, Row, Tx, values};
+use super::engine::{Batch, Row, Tx, Value, values};
 use super::sight::{Sight, sight};
 use super::{Catalog, CatalogError, Found, records};
 use crate::auth::Viewer;
@@ -28,6 +28,11 @@ const FIRST: i64 = 256;
 const LOOKED_UP: usize = 64;
 /// How many images an index may name to be worth asking: beyond that, all images are looked at in their order.
 const MOST_CANDIDATES: i64 = 16_384;
+
+/// How many words are looked at to find those that are like a pattern.
+const MOST_WORDS: i64 = 4096;
+/// How many words may be like it to be looked up, each for itself.
+const MOST_ALIKE: usize = 128;
 
 /// What stands in a list for each image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +228,7 @@ impl ImageList {
         }
         let mut tx = self.catalog.engine.read().await?;
         let sight = sight(&mut tx, &self.viewer, &self.project).await?;
+        let needed = spelled_out(&mut tx, sight, needed).await?;
         let Some(terms) = rarest(&mut tx, sight, &needed).await? else { return Ok(Source::All) };
         let found = candidates(&mut tx, sight, terms).await?;
         tx.commit().await?;
@@ -316,6 +322,55 @@ fn names(private: bool) -> &'static str {
 
 fn unreadable(why: serde_json::Error) -> CatalogError {
     CatalogError::Corrupt(why.to_string())
+}
+
+/// What is needed, as terms: a pattern is replaced by all that it can match. Where these are too many, nothing is said.
+async fn spelled_out<'a>(
+    tx: &mut Tx,
+    sight: Sight,
+    needed: Vec<Vec<Needed<'a>>>,
+) -> Result<Vec<Vec<Term<'a>>>, CatalogError> {
+    let mut spelled = Vec::new();
+    'each: for one in needed {
+        let mut terms = Vec::new();
+        for needed in one {
+            match needed {
+                Needed::Term(term) => terms.push(term),
+                Needed::Like(like) => match words(tx, sight, &like).await? {
+                    Some(found) => terms.extend(found),
+                    None => continue 'each,
+                },
+            }
+        }
+        spelled.push(terms);
+    }
+    Ok(spelled)
+}
+
+/// The terms of a field that can match a pattern; `None` when many words have to be looked at, or can match.
+async fn words<'a>(tx: &mut Tx, sight: Sight, like: &Like<'a>) -> Result<Option<Vec<Term<'a>>>, CatalogError> {
+    let prefix = records::written(like.prefix())?;
+    // Written, it is ASCII without control characters, so that there is one after its last.
+    let end = prefix.char_indices().next_back().map(|(at, last)| {
+        let next = char::from_u32(u32::from(last) + 1).unwrap_or(char::MAX);
+        format!("{}{next}", &prefix[..at])
+    });
+    let mut values = values![records::field(sight.project, like.field()), prefix, MOST_WORDS + 1];
+    let before = if end.is_some() { " AND value < $4" } else { "" };
+    values.extend(end.map(Value::from));
+    let sql = format!("SELECT value FROM words WHERE field = $1 AND value >= $2{before} ORDER BY value LIMIT $3");
+    let found = tx.rows(sql, values).await?;
+    if found.len() as i64 > MOST_WORDS {
+        return Ok(None);
+    }
+    let mut terms = Vec::new();
+    for row in found {
+        let value = records::read(&row.text(0)?)?;
+        if like.allows(&value) {
+            terms.push(Term::new(like.field(), &value));
+        }
+    }
+    Ok((terms.len() <= MOST_ALIKE).then_some(terms))
 }
 
 /// The terms that the fewest images have; `None` when so many have them that looking at all images is no more work.

@@ -74,6 +74,58 @@ pub(super) async fn refresh(tx: &mut Tx, product: i64) -> Result<(), CatalogErro
     Ok(())
 }
 
+/// A name as it is looked up where case does not matter, as in the address of a stream.
+pub(super) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Folds the names of the aliases of an older catalog, which has them as they are.
+pub(super) async fn fold(tx: &mut Tx) -> Result<(), CatalogError> {
+    let mut after = 0;
+    loop {
+        let sql = "SELECT id, name FROM aliases WHERE id > $1 ORDER BY id LIMIT $2";
+        let page = tx.rows(sql, values![after, rows::limit(1024)]).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.int(0)?;
+        for row in &page {
+            let name = row.text(1)?;
+            let folded = folded(&name);
+            if folded != name {
+                tx.execute("UPDATE aliases SET folded = $2 WHERE id = $1", values![row.int(0)?, folded]).await?;
+            }
+        }
+    }
+}
+
+/// The keys of the project's products that one of these names leads to, in order: generated names, hand-made ones that follow the
+/// product, and fixed ones of any of its images. The names are folded. Some of the products may not be visible, or be listed without
+/// that name, because another alias takes it from them.
+pub(super) async fn products_named(
+    tx: &mut Tx,
+    sight: Sight,
+    names: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, CatalogError> {
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let list = rows::to_json(names)?;
+    let names = tx.each_text("$2");
+    let generated = format!(
+        "SELECT p.key FROM product_names n JOIN products p ON p.id = n.product_id          WHERE n.project_id = $1 AND n.public = $3 AND n.name IN ({names})"
+    );
+    let fixed = format!(
+        "SELECT p.key FROM aliases a JOIN images i ON i.id = a.image_id JOIN products p ON p.id = i.product_id          WHERE a.project_id = $1 AND a.folded IN ({names})"
+    );
+    let following = format!(
+        "SELECT p.key FROM aliases a JOIN products p ON p.project_id = a.project_id AND p.os = a.os          AND p.release = a.release AND p.variant = a.variant WHERE a.project_id = $1 AND a.folded IN ({names})"
+    );
+    let mut found = tx.rows(generated, values![sight.project, list.as_str(), sight.names()]).await?;
+    for sql in [fixed, following] {
+        found.extend(tx.rows(sql, values![sight.project, list.as_str()]).await?);
+    }
+    found.iter().map(|row| row.text(0)).collect()
+}
+
 /// The condition that a hand-made alias `a` leads to something visible.
 pub(super) fn leads_somewhere(sight: Sight) -> String {
     let visible = sight.and_visible("s");

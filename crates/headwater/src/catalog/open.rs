@@ -16,7 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::engine::{Engine, PATIENCE, Tx, values};
 use super::mark::MarkFile;
-use super::{CatalogError, Location, records};
+use super::{CatalogError, Location, names, records};
 
 /// How many connections answer reads at the same time.
 const READERS: u32 = 8;
@@ -46,10 +46,13 @@ const MIGRATIONS: &[Migration] = &[
     migration!(LISTS, "0004_lists"),
     migration!(5, "0005_stream_keys"),
     migration!(6, "0006_writes"),
+    migration!(LOOKUPS, "0007_lookups"),
 ];
 
-/// The migration whose tables are filled from the rows that are there.
+/// The migration with the texts of lists, which are made of the rows that are there.
 const LISTS: i64 = 4;
+/// The migration with what is looked up without case.
+const LOOKUPS: i64 = 7;
 
 /// The last schema that this program knows.
 fn known() -> i64 {
@@ -87,10 +90,16 @@ async fn migrate(engine: &Engine) -> Result<(), CatalogError> {
             Tx::Sqlite(..) => tx.script(migration.sqlite).await?,
             Tx::Postgres(..) => tx.script(migration.postgres).await?,
         }
-        if migration.number == LISTS {
-            records::fill(&mut tx).await?;
-        }
         tx.execute("INSERT INTO schema_migrations (number) VALUES ($1)", values![migration.number]).await?;
+    }
+    // By the last schema, whichever one the texts came with: what writes them knows no other.
+    if found < LISTS {
+        records::fill(&mut tx).await?;
+    } else if found < LOOKUPS {
+        records::fill_words(&mut tx).await?;
+    }
+    if found < LOOKUPS {
+        names::fold(&mut tx).await?;
     }
     tx.commit().await
 }

@@ -55,6 +55,41 @@ impl Catalog {
         Ok(products)
     }
 
+    /// The keys of the products that were given one of these names, in their order: see [`Catalog::products_changed`].
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`], also for a project in which the viewer may see nothing.
+    pub async fn products_named(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let keys = super::names::products_named(&mut tx, sight, names).await?;
+        tx.commit().await?;
+        Ok(keys)
+    }
+
+    /// The products with these keys, in the byte order of them, as [`Catalog::listed_products`] gives them.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn products_at(
+        &self,
+        viewer: &Viewer,
+        project: &ProjectName,
+        keys: &[String],
+    ) -> Result<Vec<Listed>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let sight = sight(&mut tx, viewer, project).await?;
+        let mut listed = with_keys(&mut tx, sight, keys).await?;
+        tx.commit().await?;
+        listed.sort_by(|a, b| a.product.key.cmp(&b.product.key));
+        Ok(listed)
+    }
+
     /// [`Catalog::listed_products`], without telling names apart.
     ///
     /// # Errors
@@ -120,16 +155,17 @@ pub(super) async fn after(tx: &mut Tx, sight: Sight, key: &str, limit: usize) ->
     complete(tx, sight, page).await
 }
 
-/// The visible products that a condition on `p` names, in any order.
-pub(super) async fn visible(
-    tx: &mut Tx,
-    sight: Sight,
-    condition: &str,
-    values: Vec<Value>,
-) -> Result<Vec<Listed>, CatalogError> {
-    let sql = format!("{PRODUCT} WHERE {condition}{}", with_visible_image(sight));
-    let page = page(tx, sql, values).await?;
-    complete(tx, sight, page).await
+/// The visible products with these keys, in any order.
+pub(super) async fn with_keys(tx: &mut Tx, sight: Sight, keys: &[String]) -> Result<Vec<Listed>, CatalogError> {
+    let mut found = Vec::new();
+    for batch in Batch::of(keys) {
+        let mut values = values![sight.project];
+        let list = batch.bind(&mut values);
+        let sql = format!("{PRODUCT} WHERE p.project_id = $1 AND p.key IN ({list}){}", with_visible_image(sight));
+        let page = page(tx, sql, values).await?;
+        found.extend(complete(tx, sight, page).await?);
+    }
+    Ok(found)
 }
 
 fn with_visible_image(sight: Sight) -> String {

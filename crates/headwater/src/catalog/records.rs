@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use headwater_formats::filter::Term;
+use headwater_formats::filter::{Term, is_listed};
 use headwater_formats::lxd::AliasName;
 use headwater_formats::lxd::record::{self, Fields};
 use headwater_formats::names::AliasName as Name;
@@ -118,7 +118,7 @@ pub(super) async fn fill(tx: &mut Tx) -> Result<(), CatalogError> {
 /// Takes the terms of an image away that is about to be deleted. Its record goes with it.
 pub(super) async fn forget(tx: &mut Tx, project: i64, image: i64) -> Result<(), CatalogError> {
     if let Some(old) = old(tx, &[image]).await?.remove(&image) {
-        change_terms(tx, image, &terms(project, &old.object)?, &BTreeSet::new()).await?;
+        change_terms(tx, image, &terms(project, &old.object)?, &Terms::new()).await?;
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn write(tx: &mut Tx, images: &[i64]) -> Result<(), CatalogError> {
             continue;
         }
         if old.as_ref().is_none_or(|old| old.object != new.object) {
-            let had = old.map_or(Ok(BTreeSet::new()), |old| terms(row.project, &old.object))?;
+            let had = old.map_or(Ok(Terms::new()), |old| terms(row.project, &old.object))?;
             change_terms(tx, row.id, &had, &terms(row.project, &new.object)?).await?;
         }
         let size = new.object.len() + new.names.len().max(new.names_public.len());
@@ -215,24 +215,105 @@ fn unwritable(why: serde_json::Error) -> CatalogError {
     CatalogError::Corrupt(why.to_string())
 }
 
-async fn change_terms(tx: &mut Tx, image: i64, old: &BTreeSet<i64>, new: &BTreeSet<i64>) -> Result<(), CatalogError> {
-    let list = |terms: Vec<&i64>| (!terms.is_empty()).then(|| rows::to_json(&terms)).transpose();
-    if let Some(gone) = list(old.difference(new).collect())? {
+/// What an index has of an image: its terms, each with the word that it is made of, if words like it are listed.
+type Terms = BTreeMap<i64, Option<Word>>;
+
+/// A field of a project, and the folded text as a database can hold it ([`written`]).
+type Word = (i64, String);
+
+/// A text as it stands in a JSON string: databases cannot hold a NUL. What begins like another text does so written, too.
+pub(super) fn written(text: &str) -> Result<String, CatalogError> {
+    let quoted = rows::to_json(&text)?;
+    Ok(quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&quoted).to_owned())
+}
+
+/// The text that was [`written`] so.
+pub(super) fn read(written: &str) -> Result<String, CatalogError> {
+    rows::from_json(&format!("\"{written}\""))
+}
+
+async fn change_terms(tx: &mut Tx, image: i64, old: &Terms, new: &Terms) -> Result<(), CatalogError> {
+    let list =
+        |terms: &Terms| (!terms.is_empty()).then(|| rows::to_json(&terms.keys().collect::<Vec<_>>())).transpose();
+    let without = |terms: &Terms, others: &Terms| -> Terms {
+        let left = terms.iter().filter(|(term, _)| !others.contains_key(term));
+        left.map(|(term, word)| (*term, word.clone())).collect()
+    };
+    let (gone, came) = (without(old, new), without(new, old));
+    if let Some(list) = list(&gone)? {
         let sql = format!("DELETE FROM image_terms WHERE image_id = $1 AND term IN ({})", tx.each("$2"));
-        tx.execute(sql, values![image, gone]).await?;
+        tx.execute(sql, values![image, list.as_str()]).await?;
+        forget_words(tx, &gone, list).await?;
     }
-    if let Some(came) = list(new.difference(old).collect())? {
+    if let Some(list) = list(&came)? {
         let sql = format!("INSERT INTO image_terms (term, image_id) SELECT t.value, $1 FROM ({}) t", tx.each("$2"));
-        tx.execute(sql, values![image, came]).await?;
+        tx.execute(sql, values![image, list]).await?;
+        list_words(tx, came.into_values().flatten().collect()).await?;
     }
     Ok(())
 }
 
+/// Words that are written in one statement: so many, or fewer.
+const WORDS_AT_ONCE: usize = 64;
+
+/// Lists these words, as far as they are not.
+async fn list_words(tx: &mut Tx, words: BTreeSet<Word>) -> Result<(), CatalogError> {
+    let words: Vec<Word> = words.into_iter().collect();
+    for some in words.chunks(WORDS_AT_ONCE) {
+        let values = some.iter().flat_map(|(field, value)| values![*field, value.as_str()]).collect();
+        let rows: Vec<String> = (0..some.len()).map(|row| format!("(${}, ${})", row * 2 + 1, row * 2 + 2)).collect();
+        let sql = format!("INSERT INTO words (field, value) VALUES {} ON CONFLICT DO NOTHING", rows.join(", "));
+        tx.execute(sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Takes those of these words away that no image has any more; `list` is their terms.
+async fn forget_words(tx: &mut Tx, words: &Terms, list: String) -> Result<(), CatalogError> {
+    let unused = format!(
+        "SELECT t.value FROM ({}) t WHERE NOT EXISTS (SELECT 1 FROM image_terms i WHERE i.term = t.value)",
+        tx.each("$1")
+    );
+    for row in tx.rows(unused, values![list]).await? {
+        if let Some(Some((field, value))) = words.get(&row.int(0)?) {
+            let sql = "DELETE FROM words WHERE field = $1 AND value = $2";
+            tx.execute(sql, values![*field, value.as_str()]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lists the words of a catalog that has records already.
+pub(super) async fn fill_words(tx: &mut Tx) -> Result<(), CatalogError> {
+    let mut after = 0;
+    loop {
+        let sql = "SELECT r.image_id, i.project_id, r.object FROM image_records r JOIN images i ON i.id = r.image_id \
+             WHERE r.image_id > $1 ORDER BY r.image_id LIMIT $2";
+        let page = tx.rows(sql, values![after, rows::limit(PAGE)]).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.int(0)?;
+        let mut words = BTreeSet::new();
+        for row in &page {
+            words.extend(terms(row.int(1)?, &row.text(2)?)?.into_values().flatten());
+        }
+        list_words(tx, words).await?;
+    }
+}
+
 /// The terms of a record's object.
-fn terms(project: i64, object: &str) -> Result<BTreeSet<i64>, CatalogError> {
+fn terms(project: i64, object: &str) -> Result<Terms, CatalogError> {
     let whole = record::whole(object, "", "").map_err(unwritable)?;
     let fields = Fields::parse(&whole).map_err(unwritable)?;
-    Ok(fields.terms().iter().map(|field| term(project, field)).collect())
+    let one = |term: &Term<'_>| {
+        let word = is_listed(term.value()).then(|| written(term.value())).transpose()?;
+        Ok((self::term(project, term), word.map(|word| (field(project, term.field()), word))))
+    };
+    fields.terms().iter().map(one).collect()
+}
+
+/// A field as its words are listed under it.
+pub(super) fn field(project: i64, field: &str) -> i64 {
+    term(project, &Term::new(field, ""))
 }
 
 /// A term as it is indexed: 64 bits of a hash, which take a tenth of the room of the words. Two words that share them lead to

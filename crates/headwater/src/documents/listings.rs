@@ -209,7 +209,8 @@ impl Inner {
         let Projects::One(project) = &listing.stream.projects else { return Err(ListingError::Several) };
         let before = listing.current();
         let since = before.as_ref().map(|before| before.revision().number);
-        let mut changes = catalog.products_changed(&listing.stream.viewer(), project, since).await?;
+        let (viewer, named) = (listing.stream.viewer(), listing.stream.names());
+        let mut changes = catalog.products_changed(&viewer, project, since, named.as_ref()).await?;
         let revision = changes.revision();
         let before = before.filter(|_| !changes.is_whole()).map(|before| before.chunks.clone()).unwrap_or_default();
         let spool = self.spool()?;

@@ -9,10 +9,12 @@
 //! | a fixed name | only while the image that it stays with is of the newest version of all |
 //!
 //! Memory holds a page of each project, and, for more than one project, all names with the number of the project that had
-//! each first.
+//! each first. When only products of some names are of interest, these are looked up, with all that could take a name from them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
+use headwater_formats::alias;
 use headwater_formats::arch::Architecture;
 use headwater_formats::names::ProjectName;
 use headwater_formats::product::Product;
@@ -25,6 +27,9 @@ const PAGE: usize = 64;
 /// Products of one project that are read at once when there are many projects.
 const SMALLEST_PAGE: usize = 4;
 
+/// How many names are looked up; when there are more, all products are read.
+const MOST_NAMES: usize = 256;
+
 /// Which project had a name first, by its place in the list.
 type Owners = HashMap<(String, Architecture), usize>;
 
@@ -35,15 +40,18 @@ pub(super) struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    /// Before the first product. That one of the projects is not there is an error if it is the `only` one to be asked for.
+    /// Before the first product. That one of the projects is not there is an error if it is the `only` one to be asked for. With
+    /// `named`, only products that were given one of these names are of interest
+    /// ([`View::names`](headwater_formats::view::View::names)); there may be others among those that come.
     pub(super) async fn begin(
         catalog: &'a Catalog,
         viewer: &'a Viewer,
         projects: &'a [ProjectName],
         only: bool,
+        named: Option<&BTreeSet<String>>,
     ) -> Result<Self, CatalogError> {
         let limit = (PAGE / projects.len().max(1)).max(SMALLEST_PAGE);
-        let reader = |project, limit| Reader {
+        let reader = |project, limit, among: Option<&Arc<[String]>>| Reader {
             catalog,
             viewer,
             project,
@@ -51,12 +59,31 @@ impl<'a> Merged<'a> {
             limit,
             page: VecDeque::new(),
             after: None,
+            among: among.map(|keys| (Arc::clone(keys), 0)),
             ended: false,
         };
+        let (mut among, mut rivals) = (None, None);
+        if let Some(named) = named {
+            let keys = keys_named(catalog, viewer, projects, only, named).await?;
+            let mut names = BTreeSet::new();
+            if projects.len() > 1 {
+                for project in projects {
+                    let mut reader = reader(project, PAGE, Some(&keys));
+                    while let Some(listed) = reader.take().await? {
+                        names.extend(listed.product.aliases);
+                    }
+                }
+            }
+            if names.len() <= MOST_NAMES {
+                let spelled = names.iter().flat_map(|name| alias::spellings(name)).collect();
+                rivals = Some(keys_named(catalog, viewer, projects, only, &spelled).await?);
+                among = Some(keys);
+            }
+        }
         let mut owners = Owners::new();
         if projects.len() > 1 {
             for (place, project) in projects.iter().enumerate() {
-                let mut reader = reader(project, PAGE);
+                let mut reader = reader(project, PAGE, rivals.as_ref());
                 while let Some(listed) = reader.take().await? {
                     let architecture = listed.product.line.architecture;
                     for name in listed.product.aliases {
@@ -65,7 +92,7 @@ impl<'a> Merged<'a> {
                 }
             }
         }
-        Ok(Self { readers: projects.iter().map(|project| reader(project, limit)).collect(), owners })
+        Ok(Self { readers: projects.iter().map(|project| reader(project, limit, among.as_ref())).collect(), owners })
     }
 
     /// The next product.
@@ -90,6 +117,25 @@ impl<'a> Merged<'a> {
         }
         Ok(united(parts, &self.owners))
     }
+}
+
+/// The keys of all products, in any of the projects, that were given one of these names.
+async fn keys_named(
+    catalog: &Catalog,
+    viewer: &Viewer,
+    projects: &[ProjectName],
+    only: bool,
+    named: &BTreeSet<String>,
+) -> Result<Arc<[String]>, CatalogError> {
+    let mut keys = BTreeSet::new();
+    for project in projects {
+        match catalog.products_named(viewer, project, named).await {
+            Ok(found) => keys.extend(found),
+            Err(CatalogError::NoProject(_)) if !only => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(keys.into_iter().collect())
 }
 
 /// One product out of those with the same key, in the order of their projects.
@@ -134,21 +180,37 @@ struct Reader<'a> {
     limit: usize,
     page: VecDeque<Listed>,
     after: Option<String>,
+    /// These products alone, and how many of them were asked for; else all.
+    among: Option<(Arc<[String]>, usize)>,
     ended: bool,
 }
 
 impl Reader<'_> {
     async fn peek(&mut self) -> Result<Option<&Listed>, CatalogError> {
-        if self.page.is_empty() && !self.ended {
-            let read = self.catalog.listed_products(self.viewer, self.project, self.after.as_deref(), self.limit).await;
+        while self.page.is_empty() && !self.ended {
+            let read = match &mut self.among {
+                None => {
+                    let (after, limit) = (self.after.as_deref(), self.limit);
+                    self.catalog.listed_products(self.viewer, self.project, after, limit).await
+                }
+                Some((keys, asked)) => {
+                    let some = keys.get(*asked..).unwrap_or_default();
+                    let some = some.get(..self.limit).unwrap_or(some);
+                    *asked += some.len();
+                    self.ended = *asked >= keys.len();
+                    self.catalog.products_at(self.viewer, self.project, some).await
+                }
+            };
             self.page = match read {
                 Ok(page) => page.into(),
                 Err(CatalogError::NoProject(_)) if !self.only => VecDeque::new(),
                 Err(error) => return Err(error),
             };
-            match self.page.back() {
-                Some(last) => self.after = Some(last.product.key.clone()),
-                None => self.ended = true,
+            if self.among.is_none() {
+                match self.page.back() {
+                    Some(last) => self.after = Some(last.product.key.clone()),
+                    None => self.ended = true,
+                }
             }
         }
         Ok(self.page.front())

@@ -39,7 +39,7 @@ mod merge;
 mod snapshot;
 mod spool;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use headwater_formats::names::ProjectName;
 use headwater_formats::product::Product;
@@ -103,12 +103,17 @@ impl Stream {
         }
     }
 
-    async fn names(&self, catalog: &Catalog) -> Result<Vec<ProjectName>, CatalogError> {
+    async fn project_names(&self, catalog: &Catalog) -> Result<Vec<ProjectName>, CatalogError> {
         Ok(match &self.projects {
             Projects::One(project) => vec![project.clone()],
             Projects::These(projects) => projects.clone(),
             Projects::All => catalog.projects(&self.viewer()).await?.into_iter().map(|project| project.name).collect(),
         })
+    }
+
+    /// Names of which every product that passes was given one: see [`View::names`].
+    fn names(&self) -> Option<BTreeSet<String>> {
+        self.filters.iter().filter_map(View::names).min_by_key(BTreeSet::len)
     }
 
     fn narrow(&self, product: Product) -> Option<Product> {
@@ -170,9 +175,10 @@ pub async fn with_each_product<T>(
         let mut keys = Vec::new();
         let mut fingerprints = HashSet::new();
         let mut products = Draft::plain(render::document_head(revision.changed_at));
-        let projects = stream.names(catalog).await?;
+        let projects = stream.project_names(catalog).await?;
         let only = matches!(stream.projects, Projects::One(_));
-        let mut merged = Merged::begin(catalog, &viewer, &projects, only).await?;
+        let named = stream.names().filter(|_| !only);
+        let mut merged = Merged::begin(catalog, &viewer, &projects, only, named.as_ref()).await?;
         while let Some(product) = merged.next().await? {
             let Some(product) = stream.narrow(product) else { continue };
             if only {

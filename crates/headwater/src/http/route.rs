@@ -432,8 +432,22 @@ fn stream(mut rest: &[&str]) -> Result<Route, RouteError> {
         }
         _ => {}
     }
+    // What comes after the scope is known by its end; before that, a slash may be one of an alias.
+    let end = match rest {
+        [.., "streams", "v1", _] => 3,
+        [.., "images", _] => 2,
+        _ => 0,
+    };
     while let ["only", filter, tail @ ..] = rest {
-        scope.view.parse_segment(filter)?;
+        let more = match filter.starts_with("alias=") {
+            true => rest_of_alias(tail.get(..tail.len().saturating_sub(end)).unwrap_or_default()),
+            false => 0,
+        };
+        let (more, tail) = tail.split_at(more);
+        match more {
+            [] => scope.view.parse_segment(filter)?,
+            more => scope.view.parse_segment(&[&[*filter], more].concat().join("/"))?,
+        }
         rest = tail;
     }
     scope.depth = all - rest.len();
@@ -450,6 +464,13 @@ fn stream(mut rest: &[&str]) -> Result<Route, RouteError> {
         },
         _ => Err(RouteError::Nothing),
     }
+}
+
+/// How many segments after `alias=…` are still its value: all up to the next filter. LXD 5.0 decodes an escaped slash in the address of
+/// a remote before it asks.
+fn rest_of_alias(segments: &[&str]) -> usize {
+    let next = |pair: &[&str]| matches!(pair, ["only", filter] if filter.contains('='));
+    segments.windows(2).position(next).unwrap_or(segments.len())
 }
 
 fn file(name: &str) -> Option<(Digest, FileFormat)> {
@@ -523,6 +544,55 @@ mod tests {
         ] {
             assert_eq!(Route::parse(path), Err(error), "{path}");
         }
+    }
+
+    #[test]
+    fn an_alias_in_a_filter_keeps_its_slashes_raw_or_escaped() {
+        let scope = |path: &str| match Route::parse(path) {
+            Ok(Route::Index(scope) | Route::File { scope, .. } | Route::Signed(_, scope)) => scope,
+            other => panic!("{path}: {other:?}"),
+        };
+        let file = format!("images/{}.squashfs", "ab".repeat(32));
+        for (path, view, depth) in [
+            ("alias=debian%2F12", "only/alias=debian%2F12/", 2),
+            ("alias=debian/12", "only/alias=debian%2F12/", 3),
+            ("alias=debian/12/amd64,b/c", "only/alias=b%2Fc,debian%2F12%2Famd64/", 5),
+            ("alias=debian%2F12/cloud", "only/alias=debian%2F12%2Fcloud/", 3),
+            ("alias=a/b,os=debian", "only/alias=a%2Fb,os%3Ddebian/", 3),
+            ("alias=a/b/only/os=debian", "only/alias=a%2Fb/only/os=debian/", 5),
+            (
+                "os=debian/only/alias=a/b/only/alias=c/d/only/latest=1",
+                "only/alias=a%2Fb/only/alias=c%2Fd/only/latest=1/only/os=debian/",
+                10,
+            ),
+            ("alias=only/only/only/os=a", "only/alias=only%2Fonly/only/os=a/", 5),
+            ("alias=streams/v1/x", "only/alias=streams%2Fv1%2Fx/", 4),
+            ("alias=images/x", "only/alias=images%2Fx/", 3),
+        ] {
+            for tail in ["streams/v1/index.json", "streams/v1/images.sjson", &file] {
+                let scope = scope(&format!("/p/team/only/{path}/{tail}"));
+                assert_eq!((scope.view.to_string().as_str(), scope.depth), (view, depth + 2), "{path} {tail}");
+            }
+        }
+        for (path, error) in [
+            // No other value has slashes, and nothing but filters may follow.
+            ("/only/os=a/b/streams/v1/index.json", RouteError::Nothing),
+            ("/only/alias=a/b/streams/v1/index.xml", RouteError::Nothing),
+            ("/only/alias=a/b", RouteError::Nothing),
+            ("/only/alias=a/streams/v1", RouteError::Nothing),
+            (
+                "/only/alias=a/only/colour=red/streams/v1/index.json",
+                RouteError::View(ViewError::UnknownKey("colour".into())),
+            ),
+            ("/only/alias=a/b/only/os=/streams/v1/index.json", RouteError::View(ViewError::EmptyValue("os"))),
+        ] {
+            assert_eq!(Route::parse(path), Err(error), "{path}");
+        }
+        // The name of a file is no part of an alias, and neither is an empty segment.
+        assert_eq!(Route::parse("/only/alias=a/images/x.squashfs"), Err(RouteError::Nothing));
+        assert_eq!(Route::parse("/only/alias=a//streams/v1/index.json"), Err(PathError::EmptySegment.into()));
+        let long = format!("/only/alias=a{}/streams/v1/index.json", "/aaaaaaaaa".repeat(26));
+        assert_eq!(Route::parse(&long), Err(RouteError::View(ViewError::LongValue("alias"))));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use headwater::catalog::{Catalog, CatalogError};
 use headwater::documents::{self, Form, IDLE, Kind, ListingError, Listings, Projects, Snapshot, Stream};
 use headwater_formats::names::ProjectName;
 use headwater_formats::simplestreams::Family;
-use headwater_formats::simplestreams::render::FilesAt;
+use headwater_formats::simplestreams::render::{self, FilesAt};
 use headwater_formats::view::View;
 use proptest::prelude::*;
 
@@ -34,10 +34,22 @@ fn unzip(bytes: &[u8]) -> Vec<u8> {
 const KINDS: [Kind; 2] = [Kind::Index, Kind::Products];
 const FORMS: [Form; 2] = [Form::Plain, Form::Gzip];
 
+const VIEWS: [&str; 10] = [
+    "",
+    "latest=1",
+    "arch=arm64",
+    "release=trixie",
+    "alias=debian/12 latest=2",
+    "type=vm",
+    "alias=a,debian/bookworm/aarch64",
+    "alias=%C3%A9toile/ας,STABLE arch=arm64",
+    "alias=stable/arm64",
+    "alias=debian/trixie os=debian alias=a,debian/trixie/default",
+];
+
 fn streams() -> Vec<Stream> {
-    let views = ["", "latest=1", "arch=arm64", "release=trixie", "alias=debian/12 latest=2", "type=vm"];
     let mut streams = Vec::new();
-    for (number, view) in views.into_iter().enumerate() {
+    for (number, view) in VIEWS.into_iter().enumerate() {
         for (at, name) in ["default", "team"].into_iter().enumerate() {
             for private in [true, false] {
                 let families = [Family::Lxd, Family::Incus, Family::Any];
@@ -106,6 +118,32 @@ async fn compare_all(catalog: &Catalog, kept: &Listings, label: &str) {
     }
 }
 
+/// What several projects list under a filter is what the filter leaves of all that they list.
+async fn compare_several(catalog: &Catalog, label: &str) {
+    let products = async |projects: &Projects, private: bool, view: &str| {
+        let filters = vec![view.parse::<View>().unwrap()];
+        let stream = Stream { projects: projects.clone(), private, filters, family: Family::Any };
+        let see = |seen: &mut Vec<_>, product: &_| seen.push(Clone::clone(product));
+        documents::with_each_product(catalog, &stream, Vec::new, see).await.unwrap().1
+    };
+    let these = |names: &[&str]| Projects::These(names.iter().map(|name| project(name)).collect());
+    let several = [Projects::All, these(&["team", "default"]), these(&["gone", "default", "team"]), these(&["team"])];
+    for projects in &several {
+        for private in [true, false] {
+            // Each by itself: of two products with the same image, a document lists the first.
+            let mut all = products(projects, private, "release=bookworm").await;
+            all.extend(products(projects, private, "release=trixie").await);
+            all.sort_by(|a, b| a.key.cmp(&b.key));
+            for view in VIEWS {
+                let mut wanted = view.parse::<View>().unwrap().apply(all.clone());
+                let mut seen = std::collections::HashSet::new();
+                wanted.retain(|product| render::product_fragment(product, Family::Any, &mut seen).is_some());
+                assert_eq!(products(projects, private, view).await, wanted, "{projects:?} {private} {view} {label}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -122,6 +160,7 @@ proptest! {
                     let _ = apply(&catalog, step).await;
                 }
                 compare_all(&catalog, &kept, &format!("after {steps:?}")).await;
+                compare_several(&catalog, &format!("after {steps:?}")).await;
             }
         });
     }

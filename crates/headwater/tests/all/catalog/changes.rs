@@ -6,6 +6,7 @@ use headwater::auth::Viewer;
 use headwater::catalog::{AliasEdit, AliasTarget, Catalog, CatalogError, ImageEdit, Listed};
 use headwater_formats::image::ImageFiles;
 use headwater_formats::names::ProjectName;
+use headwater_formats::view::View;
 use proptest::prelude::*;
 
 use super::{Home, on_both_engines};
@@ -39,7 +40,7 @@ impl Kept {
         for one in &mut self.0 {
             let label = format!("{:?} in {}: {label}", one.viewer, one.project);
             let all = catalog.listed_products(&one.viewer, &one.project, None, 1000).await;
-            let mut changes = match (catalog.products_changed(&one.viewer, &one.project, one.since).await, &all) {
+            let mut changes = match (catalog.products_changed(&one.viewer, &one.project, one.since, None).await, &all) {
                 (Ok(changes), Ok(_)) => changes,
                 (Err(CatalogError::NoProject(_)), Err(CatalogError::NoProject(_))) => continue,
                 (changes, all) => panic!("{label}: {changes:?} and {all:?}"),
@@ -71,7 +72,16 @@ impl Kept {
 }
 
 const PROJECTS: [&str; 2] = ["default", "team"];
-const NAMES: [&str; 5] = ["a", "debian/12", "debian/bookworm", "debian/trixie/default", "debian/bookworm/arm64"];
+const NAMES: [&str; 8] = [
+    "a",
+    "debian/12",
+    "debian/bookworm",
+    "debian/trixie/default",
+    "debian/bookworm/arm64",
+    "Étoile/ΑΣ",
+    "Stable/aarch64",
+    "stable/ARM64",
+];
 const RELEASES: [&str; 3] = ["bookworm", "trixie", ""];
 
 fn viewers() -> [Viewer; 2] {
@@ -251,12 +261,48 @@ async fn a_format_that_is_read_anew_is_told_of_everywhere(home: &Home) {
     assert_eq!(kept.compare(&catalog, "another format").await, 2);
 }
 
+async fn a_name_leads_to_its_products_alone(home: &Home) {
+    let catalog = home.open().await;
+    let now = minute(100);
+    for number in 1..=40 {
+        let image = image(number).property("release", &format!("r{number}")).property("version", "");
+        let names: &[&str] = if number == 7 { &["Stable", "odd/amd64"] } else { &[] };
+        catalog.commit_image(&new("default", image, names), now, || Ok(())).await.unwrap();
+    }
+    let here = ProjectName::default_project();
+    let [os, variant] = ["debian", "default"].map(str::to_owned);
+    let follows = AliasTarget::Follows { os, release: "r9".to_owned(), variant };
+    catalog.create_alias(&here, &alias("Testing"), "", &follows, now).await.unwrap();
+    catalog.rename_alias(&here, &alias("Testing"), &alias("ÉTÉ"), now).await.unwrap();
+    for (names, leads_to) in [
+        ("alias=debian/r3", "debian:r3:amd64:default"),
+        ("alias=DEBIAN/R3/default/x86_64", "debian:r3:amd64:default"),
+        ("alias=stable", "debian:r7:amd64:default"),
+        ("alias=odd", "debian:r7:amd64:default"),
+        ("alias=odd/x86_64 os=debian", "debian:r7:amd64:default"),
+        ("alias=%C3%A9t%C3%A9 alias=debian/r1,debian/r9", "debian:r9:amd64:default"),
+        ("alias=testing", ""),
+        ("alias=debian", ""),
+    ] {
+        let named = names.parse::<View>().unwrap().names().unwrap();
+        for viewer in viewers() {
+            let mut changes = catalog.products_changed(&viewer, &here, None, Some(&named)).await.unwrap();
+            assert!(changes.is_whole());
+            let found = changes.next(100).await.unwrap();
+            let keys: Vec<&str> = found.iter().map(|changed| changed.key.as_str()).collect();
+            assert_eq!(keys.join(" "), leads_to, "{names}");
+            assert!(found.iter().all(|changed| changed.listed.is_some()), "{names}");
+            assert_eq!(changes.next(100).await.unwrap(), [], "{names}");
+        }
+    }
+}
+
 async fn moments_that_never_were_are_told_all(home: &Home) {
     let catalog = home.open().await;
     catalog.commit_image(&new("default", image(1), &[]), minute(100), || Ok(())).await.unwrap();
     let here = ProjectName::default_project();
     for (since, whole) in [(None, true), (Some(0), false), (Some(1_000), true)] {
-        let mut changes = catalog.products_changed(&Viewer::guest(), &here, since).await.unwrap();
+        let mut changes = catalog.products_changed(&Viewer::guest(), &here, since, None).await.unwrap();
         assert_eq!(changes.is_whole(), whole, "{since:?}");
         assert_eq!(changes.next(10).await.unwrap().len(), 1, "{since:?}");
         assert_eq!(changes.next(10).await.unwrap(), [], "{since:?}");
@@ -266,5 +312,6 @@ async fn moments_that_never_were_are_told_all(home: &Home) {
 on_both_engines!(
     a_change_tells_of_what_it_changes_alone,
     a_format_that_is_read_anew_is_told_of_everywhere,
+    a_name_leads_to_its_products_alone,
     moments_that_never_were_are_told_all
 );

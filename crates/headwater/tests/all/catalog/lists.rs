@@ -7,20 +7,24 @@ use headwater::catalog::{
     AliasEdit, AliasTarget, Catalog, CatalogError, Committed, Form, Found, ImageEdit, Location, StoredImage,
 };
 use headwater_formats::arch::Architecture;
-use headwater_formats::filter::Filter;
+use headwater_formats::filter::{Filter, LONGEST_WORD};
 use headwater_formats::image::Image;
 use headwater_formats::lxd;
+use headwater_formats::view::View;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
+use super::opening::behind;
 use super::{Home, commit, on_both_engines};
 use crate::kit::images::{Change as _, alias, image, minute, new, project};
 
 on_both_engines! {
     an_older_catalog_is_filled_when_it_is_opened,
+    a_catalog_without_words_is_filled_when_it_is_opened,
     random_changes_leave_lists_that_are_right,
     random_filters_find_what_passes,
+    a_pattern_of_dots_does_not_look_at_all_images,
     names_that_a_hand_made_alias_hides_come_back,
     pages_are_bounded_by_their_bytes,
     changes_between_pages_neither_double_nor_lose_an_image,
@@ -81,6 +85,7 @@ fn viewers() -> [Viewer; 3] {
 /// Asserts that all that is kept for lists is what the rows say.
 pub(super) async fn all_agree(home: &Home, catalog: &Catalog, projects: &[&str], label: &str) {
     let mut terms = 0;
+    let mut words = std::collections::BTreeSet::new();
     for viewer in viewers() {
         for name in projects {
             agrees(catalog, &viewer, name, "", label).await;
@@ -92,6 +97,14 @@ pub(super) async fn all_agree(home: &Home, catalog: &Catalog, projects: &[&str],
             }
             if viewer.private_projects().is_none() {
                 terms += stored.iter().map(|one| one.image.properties.len() + 3).sum::<usize>();
+                for image in stored.iter().map(|one| &one.image) {
+                    let properties =
+                        image.properties.iter().map(|(key, value)| (format!("properties.{key}"), value.as_str()));
+                    let own = [("type", image.image_type.as_str()), ("architecture", image.architecture.name())];
+                    let all = properties.chain(own.map(|(key, value)| (key.to_owned(), value)));
+                    let all = all.map(|(key, value)| (*name, key, value.to_lowercase()));
+                    words.extend(all.filter(|(_, _, word)| word.chars().count() <= LONGEST_WORD));
+                }
                 for key in ["os", "release", "serial"] {
                     let values = stored.iter().filter_map(|one| one.image.properties.get(key));
                     for value in values.collect::<std::collections::BTreeSet<_>>() {
@@ -102,6 +115,8 @@ pub(super) async fn all_agree(home: &Home, catalog: &Catalog, projects: &[&str],
         }
     }
     assert_eq!(number(home, "SELECT COUNT(*) FROM image_terms").await, terms as i64, "{label}: no term too many");
+    let listed = number(home, "SELECT COUNT(*) FROM words").await;
+    assert_eq!(listed, words.len() as i64, "{label}: no word too many: {words:?}");
 }
 
 async fn number(home: &Home, sql: &str) -> i64 {
@@ -189,6 +204,26 @@ async fn an_older_catalog_is_filled_when_it_is_opened(home: &Home) {
     assert!(
         text.json.contains(r#""aliases":[{"name":"debian/12","description":""},{"name":"n/298","description":"it"}]"#)
     );
+}
+
+async fn a_catalog_without_words_is_filled_when_it_is_opened(home: &Home) {
+    let catalog = home.open().await;
+    catalog.create_project(&project("team"), "", minute(0)).await.unwrap();
+    for number in 1..600u32 {
+        let stored = made(number, number % 3 != 0, i64::from(number)).property("serial", &format!("É{}", number / 2));
+        let names: &[&str] = if number == 5 { &["Stable/ÉTÉ"] } else { &[] };
+        commit(&catalog, PROJECTS[number as usize % 2], stored, names).await;
+    }
+    catalog.close().await;
+    let before = "DELETE FROM schema_migrations WHERE number = 7; DROP TABLE words; DROP INDEX aliases_folded; \
+         ALTER TABLE aliases DROP COLUMN folded";
+    behind(home, before).await;
+    let catalog = home.open().await;
+    all_agree(home, &catalog, &PROJECTS, "after the migration").await;
+    let named = "alias=stable/%C3%A9t%C3%A9".parse::<View>().unwrap().names();
+    let viewer = Viewer::operator();
+    let found = catalog.products_changed(&viewer, &project("team"), None, named.as_ref()).await.unwrap().next(9).await;
+    assert_eq!(found.unwrap().len(), 1, "the name is folded");
 }
 
 #[derive(Debug, Clone)]
@@ -357,6 +392,20 @@ fn filters() -> impl Strategy<Value = String> {
             "é1",
             "É2",
             "s.1",
+            "s\\.2",
+            ".x",
+            "x.y",
+            "s.2",
+            "\\\".",
+            "3.20",
+            "x.1",
+            ".",
+            "é.",
+            "k.1,s..",
+            "d.bian",
+            "virtual.machine",
+            "b.......|trixie",
+            "[s].1",
             "container",
             "amd64",
             "virtual-machine",
@@ -384,7 +433,11 @@ async fn random_filters_find_what_passes(home: &Home) {
         let os = ["Debian", "alpine", "DEBIAN", "été"][number as usize % 4];
         let release = ["bookworm", "Trixie", "3.20"][number as usize % 3];
         let stored = made(number, number % 7 != 0, i64::from(number)).property("os", os).property("release", release);
-        let stored = stored.property("serial", ["É1", "é2", "s.1", "s.2", ""][number as usize % 5]);
+        let stored = stored.property(
+            "serial",
+            ["É1", "é2", "s.1", "ſ.2", "", "sx1", "\u{212a}.1", "İ", "S.1\u{307}", "\"x", "s\\2", "x\0y"]
+                [number as usize % 12],
+        );
         commit(&catalog, PROJECTS[number as usize % 2], stored, &[]).await;
     }
     for filter in random(filters(), 200) {
@@ -393,6 +446,37 @@ async fn random_filters_find_what_passes(home: &Home) {
                 agrees(&catalog, &viewer, name, &filter, "a random filter").await;
             }
         }
+    }
+}
+
+async fn a_pattern_of_dots_does_not_look_at_all_images(home: &Home) {
+    let catalog = home.open().await;
+    for number in 0..700u32 {
+        let release = match number {
+            100..103 => "24.04".to_owned(),
+            // Looks like it, to a regular expression.
+            103 => "24x04".to_owned(),
+            _ => format!("{}.{number}", 20 + number % 9),
+        };
+        commit(&catalog, "default", image(number).property("release", &release), &[]).await;
+    }
+    for (filter, pages, found) in [
+        ("properties.release eq 24.04", 1, 4),
+        (r"properties.release eq 24\.04", 1, 3),
+        ("type eq container and properties.release eq 24.04,25.5", 1, 5),
+        ("properties.release eq 24.04x", 1, 0),
+        // Such are not looked up.
+        ("properties.release eq 24[.]04", 2, 3),
+        ("properties.release ne 24.04", 2, 696),
+        ("properties.release eq 24.04 or type eq virtual.*", 2, 4),
+        // Hundreds of words are like this one.
+        ("properties.release eq 2.....", 2, 596),
+    ] {
+        let form = Form::Fingerprint { before: String::new(), after: String::new() };
+        let (texts, asked) = listed(&catalog, &Viewer::operator(), "default", filter, form).await;
+        let count = texts.iter().map(|text| text.split(',').count()).sum::<usize>();
+        assert_eq!((asked, count), (pages, found), "{filter}");
+        agrees(&catalog, &Viewer::operator(), "default", filter, "dots").await;
     }
 }
 

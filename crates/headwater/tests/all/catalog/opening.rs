@@ -38,17 +38,17 @@ async fn many_can_open_an_empty_database_at_once(home: &Home) {
 }
 
 /// Runs a statement behind the catalog's back.
-async fn behind(home: &Home, sql: &str) {
+pub(super) async fn behind(home: &Home, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
     match &home.location {
         Location::Sqlite(path) => {
             let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-            sqlx::query(sql).execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
         Location::Postgres(url) => {
             let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-            sqlx::query(sql).execute(&mut connection).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
             connection.close().await.unwrap();
         }
     }
@@ -60,7 +60,7 @@ async fn a_newer_schema_is_refused(home: &Home) {
     let refused = Catalog::open(&home.location).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "the catalog has schema 4711, this program knows up to 6; start a newer headwater, or restore a backup made \
+        "the catalog has schema 4711, this program knows up to 7; start a newer headwater, or restore a backup made \
          before the upgrade"
     );
     behind(home, "DELETE FROM schema_migrations WHERE number = 4711").await;
