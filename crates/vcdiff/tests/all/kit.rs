@@ -101,3 +101,17 @@ pub(crate) fn assert_same(made: &[u8], expected: &[u8]) {
         panic!("{} bytes instead of {}, different from byte {at} on", made.len(), expected.len());
     }
 }
+
+/// Encodes in memory, and holds that our own decoder and `xdelta3`, called as clients call it, both give the target.
+pub(crate) fn round(base: &[u8], target: &[u8], options: &headwater_vcdiff::Options) -> Vec<u8> {
+    let mut delta = Vec::new();
+    let encoded = headwater_vcdiff::encode(&base.to_vec(), target, &mut delta, options).unwrap();
+    assert_eq!((encoded.base, encoded.target), (base.len() as u64, target.len() as u64));
+    assert_eq!(encoded.delta, delta.len() as u64);
+    let (made, decoded) = undo(base, &delta, &Limits::default()).unwrap();
+    assert_same(&made, target);
+    assert!(decoded.checked);
+    assert_eq!(decoded.windows, encoded.windows);
+    assert_same(&xdelta3(&["-d"], base, &delta).unwrap(), target);
+    delta
+}
