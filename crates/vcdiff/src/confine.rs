@@ -1,41 +1,80 @@
-//! Which copies of the base a window keeps, so that `xdelta3 -d -s` decodes it quickly.
+//! What `xdelta3 -d -s` must do for a copy of the base, so that a delta is decoded quickly.
 //!
-//! `xdelta3` reads a base of more than 64 MiB in blocks of 2 MiB and keeps 32 of them, the ones used last; every copy from
-//! another block reads 2 MiB. A window whose short copies come from everywhere is decoded at the speed of reading the base many
-//! times over. So a window has a few blocks that it copies from freely, those that save most, and others only for what is
-//! worth a read. Its segment, from the first to the last byte that it copies, stays below what 32 bits count.
+//! `xdelta3` reads a base of more than 64 MiB in blocks of 2 MiB and keeps 32 of them, the ones used last; a copy from another block
+//! reads all of it. Short copies from everywhere would make it read the base many times over. So a copy from a block that would have to
+//! be read must save more, and the more the more blocks its window has had read already. A window's segment, from the first to the
+//! last byte that it copies, must stay below what 32 bits count.
 
 use crate::matcher::Copy;
 
 const BLOCK: u64 = 2 << 20;
 /// A base of this size is one block to `xdelta3`.
 const ONE_BLOCK: u64 = 64 << 20;
-/// Blocks that a window copies from freely: not all 32, so that the window before and after find theirs as well.
-const FREE: usize = 28;
-/// Bytes of a copy that are worth reading a block for.
-const WORTH: usize = 2048;
+/// Blocks that are taken to be kept: not all 32, because they are not counted over windows.
+const KEPT: usize = 28;
+/// What the first reads of a window must save, in bytes of the delta.
+const LEAST: i64 = 8;
+/// Reads after which they must save twice as much.
+const DOUBLE: u32 = 32;
 /// The most blocks from the first to the last of a window.
-const REACH: usize = 1000;
+const REACH: usize = 2040;
 
-/// Takes out of `copies` what is not worth its cost to the decoder; `size` is the base's.
+/// The blocks that `xdelta3` keeps while it decodes a window.
+pub(crate) struct Kept {
+    /// The one used last is the last.
+    blocks: Vec<u64>,
+    reads: u32,
+    free: bool,
+}
+
+fn blocks(from: u64, len: usize) -> std::ops::RangeInclusive<u64> {
+    from / BLOCK..=(from + len as u64 - 1) / BLOCK
+}
+
+impl Kept {
+    /// Nothing is kept yet; `size` is the base's.
+    pub(crate) fn new(size: u64) -> Self {
+        Self { blocks: Vec::with_capacity(KEPT), reads: 0, free: size <= ONE_BLOCK }
+    }
+
+    /// What a copy from the base must save; 0 when no block has to be read for it.
+    pub(crate) fn must_save(&self, from: u64, len: usize) -> i64 {
+        if self.free || blocks(from, len).all(|block| self.blocks.contains(&block)) {
+            return 0;
+        }
+        LEAST << (self.reads / DOUBLE).min(16)
+    }
+
+    /// A copy is made.
+    pub(crate) fn copied(&mut self, from: u64, len: usize) {
+        if self.free {
+            return;
+        }
+        for block in blocks(from, len) {
+            match self.blocks.iter().position(|kept| *kept == block) {
+                Some(place) => drop(self.blocks.remove(place)),
+                None => self.reads += 1,
+            }
+            if self.blocks.len() == KEPT {
+                self.blocks.remove(0);
+            }
+            self.blocks.push(block);
+        }
+    }
+}
+
+/// Takes out of `copies` those that would make the window's segment too long; `size` is the base's.
 pub(crate) fn confine(copies: &mut Vec<Copy>, size: u64) {
-    if size <= ONE_BLOCK {
+    if size <= REACH as u64 * BLOCK {
         return;
     }
-    let blocks = size.div_ceil(BLOCK) as usize;
-    let mut copied = vec![0u64; blocks];
-    let each = |copy: &Copy| (copy.from / BLOCK) as usize..=((copy.from + copy.len as u64 - 1) / BLOCK) as usize;
+    let mut copied = vec![0u64; size.div_ceil(BLOCK) as usize];
     for copy in copies.iter().filter(|copy| copy.from < size) {
-        each(copy).for_each(|block| copied[block] += copy.len as u64);
+        blocks(copy.from, copy.len).for_each(|block| copied[block as usize] += copy.len as u64);
     }
     let reach = reach(&copied);
-    let mut order: Vec<usize> = (0..blocks).filter(|block| copied[*block] > 0 && reach.contains(block)).collect();
-    order.sort_by_key(|block| (std::cmp::Reverse(copied[*block]), *block));
-    let mut free = vec![false; blocks];
-    order.iter().take(FREE).for_each(|block| free[*block] = true);
-    copies.retain(|copy| {
-        copy.from >= size || each(copy).all(|block| reach.contains(&block) && (free[block] || copy.len >= WORTH))
-    });
+    copies
+        .retain(|copy| copy.from >= size || blocks(copy.from, copy.len).all(|block| reach.contains(&(block as usize))));
 }
 
 /// The stretch of at most [`REACH`] blocks that most is copied from.
@@ -56,37 +95,36 @@ fn reach(copied: &[u64]) -> std::ops::Range<usize> {
 mod tests {
     use super::*;
 
-    fn copy(block: u64, len: usize) -> Copy {
-        Copy { at: 0, len, from: block * BLOCK + 5 }
-    }
-
     #[test]
     fn a_base_of_one_block_is_free() {
-        let mut copies: Vec<_> = (0..32).map(|block| copy(block, 10)).collect();
-        confine(&mut copies, ONE_BLOCK);
-        assert_eq!(copies.len(), 32);
+        let mut kept = Kept::new(ONE_BLOCK);
+        (0..32).for_each(|block| kept.copied(block * BLOCK, 10));
+        assert_eq!(kept.must_save(0, 10), 0);
     }
 
     #[test]
-    fn short_copies_come_from_few_blocks() {
-        let size = 100 * BLOCK;
-        let mut copies: Vec<_> = (0..100).map(|block| copy(block, 10 + block as usize)).collect();
-        copies.push(copy(3, WORTH));
-        copies.push(Copy { at: 9, len: 4, from: size + 1 });
-        confine(&mut copies, size);
-        let blocks: Vec<_> = copies.iter().filter(|copy| copy.from < size).map(|copy| copy.from / BLOCK).collect();
-        let mut expected = vec![3];
-        expected.extend(100 - FREE as u64 + 1..100);
-        expected.push(3);
-        assert_eq!(blocks, expected, "those that save most, and all of a block that one long copy made worth it");
-        assert_eq!(copies.last().unwrap().from, size + 1, "the window's own copies stay");
+    fn what_was_not_used_lately_must_save_more_and_more() {
+        let mut kept = Kept::new(ONE_BLOCK + 1);
+        assert_eq!(kept.must_save(5, 10), LEAST);
+        kept.copied(5, 10);
+        assert_eq!(kept.must_save(BLOCK - 10, 10), 0);
+        assert_eq!(kept.must_save(BLOCK - 10, 11), LEAST, "its last byte is in the next block");
+        (1..KEPT as u64).for_each(|block| kept.copied(block * BLOCK, 10));
+        kept.copied(5, 10);
+        kept.copied(90 * BLOCK, 10);
+        assert_eq!(kept.must_save(5, 10), 0, "used again");
+        assert_eq!(kept.must_save(BLOCK, 10), LEAST, "forgotten for another");
+        (200..300).for_each(|block| kept.copied(block * BLOCK, 10));
+        assert_eq!(kept.must_save(5, 10), LEAST << 4);
     }
 
     #[test]
     fn a_segment_is_not_longer_than_32_bits_count() {
-        let size = 5000 * BLOCK;
-        let mut copies = vec![copy(10, 9000), copy(3000, 5000), copy(3900, 5000)];
+        let copy = |block: u64, len: usize| Copy { at: 0, len, from: block * BLOCK + 5 };
+        let size = 9000 * BLOCK;
+        let own = Copy { at: 9, len: 4, from: size + 1 };
+        let mut copies = vec![copy(10, 9000), own, copy(3000, 5000), copy(5000, 5000)];
         confine(&mut copies, size);
-        assert_eq!(copies, [copy(3000, 5000), copy(3900, 5000)]);
+        assert_eq!(copies, [own, copy(3000, 5000), copy(5000, 5000)]);
     }
 }

@@ -18,12 +18,12 @@ use crate::varint;
 /// Bytes of the target that a window makes. `xdelta3` decodes windows of 16 MiB; its own have 8.
 const WINDOW: usize = 8 << 20;
 /// What one thread takes: its window and the one that waits, chains, copies, and what it writes.
-const THREAD: u64 = 72 << 20;
+const THREAD: u64 = 112 << 20;
 
 /// How a delta is made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of memory to take, about. What the threads need (72 MiB each) is taken in any case; the rest is for the base, which is read
+    /// Bytes of memory to take, about. What the threads need (112 MiB each, in the worst case) is taken in any case; the rest is for the base, which is read
     /// whole when it takes no more than half, and for the index of it, which is the finer the more there is.
     pub memory: u64,
     /// Threads that match. The delta is the same for any number.
@@ -32,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory: 640 << 20, threads: NonZero::<usize>::MIN.saturating_add(1) }
+        Self { memory: 768 << 20, threads: NonZero::<usize>::MIN.saturating_add(1) }
     }
 }
 
@@ -54,6 +54,19 @@ pub struct Encoded {
 /// Writes to `delta` what makes `target` of `base`, for any `xdelta3 -d`: plain sections, the default code table, a checksum on
 /// every window, no application header.
 ///
+/// ```
+/// use std::io::Cursor;
+/// use headwater_vcdiff::{Forward, Limits, Options, decode, encode};
+///
+/// let (base, target) = (b"what was there before".to_vec(), b"what was there before, and more");
+/// let mut delta = Vec::new();
+/// encode(&base, &target[..], &mut delta, &Options::default())?;
+/// let mut made = Vec::new();
+/// decode(Cursor::new(&base), &delta[..], &mut Forward(&mut made), &Limits::default())?;
+/// assert_eq!(made, target);
+/// # Ok::<(), headwater_vcdiff::Error>(())
+/// ```
+///
 /// To stop it early, let `target` return an error. The same files and memory give the same delta.
 ///
 /// # Errors
@@ -63,13 +76,7 @@ pub fn encode(base: &dyn ReadAt, target: impl Read, delta: impl Write, options: 
     let size = base.size().map_err(Error::Base)?;
     let threads = options.threads;
     let memory = options.memory.saturating_sub(THREAD * threads.get() as u64);
-    let whole = if size <= memory / 2 {
-        let mut bytes = vec![0; size as usize];
-        base.read_exact_at(0, &mut bytes).map_err(Error::Base)?;
-        Some(bytes)
-    } else {
-        None
-    };
+    let whole = if size <= memory / 2 { Some(read_whole(base, size, threads)?) } else { None };
     let cache = if whole.is_some() { 0 } else { memory / 4 };
     let index = Index::new(base, size, whole.as_deref(), memory - whole.as_ref().map_or(cache, |_| size), threads)?;
 
@@ -87,19 +94,44 @@ pub fn encode(base: &dyn ReadAt, target: impl Read, delta: impl Write, options: 
                 let mut matcher = Matcher::new(index, pages, size);
                 // Whoever hands out the jobs has ended, or the last one to take a job panicked: nothing is left to do.
                 while let Some(job) = waiting.lock().ok().and_then(|waiting| waiting.recv().ok()) {
-                    let made = window(&mut matcher, &job, size);
-                    if done.send((job.number, made)).is_err() {
+                    let number = job.number;
+                    let made = window(&mut matcher, job, size);
+                    if done.send((number, made)).is_err() {
                         break;
                     }
                 }
             });
         }
         drop(done);
-        let mut output = Output { delta, sum: Encoded { base: size, ..Encoded::default() }, ready: BTreeMap::new() };
+        let mut output = Output {
+            delta,
+            sum: Encoded { base: size, ..Encoded::default() },
+            ready: BTreeMap::new(),
+            spare: Vec::new(),
+        };
         // The jobs' end of the channel goes with this, and the threads end.
         output.run(target, jobs, &results, threads.get())?;
         Ok(output.sum)
     })
+}
+
+/// Reads all of the base, each thread a part.
+fn read_whole(base: &dyn ReadAt, size: u64, threads: NonZero<usize>) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; size as usize];
+    let share = bytes.len().div_ceil(threads.get()).max(1);
+    let mut read = Ok(());
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (bytes.chunks_mut(share).enumerate())
+            .map(|(number, part)| scope.spawn(move || base.read_exact_at((number * share) as u64, part)))
+            .collect();
+        for reader in readers {
+            match reader.join() {
+                Ok(done) => read = std::mem::replace(&mut read, Ok(())).and(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
+    read.map(|()| bytes).map_err(Error::Base)
 }
 
 /// A window to be matched.
@@ -113,6 +145,9 @@ struct Job {
 struct Made {
     bytes: Vec<u8>,
     copied: u64,
+    /// The job's bytes, whose memory the next job takes over: giving it back to the system and getting it again costs more
+    /// than matching it.
+    used: Vec<u8>,
 }
 
 /// Puts windows into their order.
@@ -120,6 +155,7 @@ struct Output<W> {
     delta: W,
     sum: Encoded,
     ready: BTreeMap<u64, Made>,
+    spare: Vec<Vec<u8>>,
 }
 
 impl<W: Write> Output<W> {
@@ -135,7 +171,9 @@ impl<W: Write> Output<W> {
         loop {
             // As many windows are on their way as threads, and one for each that is done first.
             while more && sent < self.sum.windows + 2 * threads as u64 {
-                let mut bytes = Vec::with_capacity(WINDOW);
+                let mut bytes = self.spare.pop().unwrap_or_default();
+                bytes.clear();
+                bytes.reserve_exact(WINDOW);
                 target.by_ref().take(WINDOW as u64).read_to_end(&mut bytes).map_err(Error::Target)?;
                 more = bytes.len() == WINDOW;
                 // An empty target has one empty window, as xdelta3 writes it.
@@ -154,13 +192,14 @@ impl<W: Write> Output<W> {
             }
             let Ok((number, made)) = results.recv() else {
                 // Every thread panicked; the scope passes that on.
-                return Err(Error::Options("the threads that make the delta have ended; report this with both files"));
+                return Err(Error::Ended);
             };
             self.ready.insert(number, made?);
             while let Some(made) = self.ready.remove(&self.sum.windows) {
                 self.put(&made.bytes)?;
                 self.sum.copied += made.copied;
                 self.sum.windows += 1;
+                self.spare.push(made.used);
             }
         }
     }
@@ -172,7 +211,7 @@ impl<W: Write> Output<W> {
 }
 
 /// Makes one window: its copies, its segment, its sections.
-fn window(matcher: &mut Matcher<'_>, job: &Job, size: u64) -> Result<Made, Error> {
+fn window(matcher: &mut Matcher<'_>, job: Job, size: u64) -> Result<Made, Error> {
     let mut copies = matcher.copies(&job.bytes, job.start)?;
     confine(&mut copies, size);
     let of_base = || copies.iter().filter(|copy| copy.from < size);
@@ -180,7 +219,7 @@ fn window(matcher: &mut Matcher<'_>, job: &Job, size: u64) -> Result<Made, Error
     let last = of_base().map(|copy| copy.from + copy.len as u64).max().unwrap_or(0);
     let copied = of_base().map(|copy| copy.len as u64).sum();
     let bytes = write(&job.bytes, &copies, size, first, last - first);
-    Ok(Made { bytes, copied })
+    Ok(Made { bytes, copied, used: job.bytes })
 }
 
 /// Writes a window whose segment of the base begins at `first` and has `segment` bytes.

@@ -79,9 +79,9 @@ pub enum Error {
     /// A window copies from the target, which can only be written here.
     #[error("the delta copies from its own output, which cannot be read back here; decode into a file")]
     TargetOnlyWritten,
-    /// What the encoder was asked for cannot be done.
-    #[error("{0}")]
-    Options(&'static str),
+    /// The threads of the encoder have ended before their work: a mistake in this crate.
+    #[error("the threads that make the delta have ended; report this with both files")]
+    Ended,
 }
 
 /// The secondary compressors that `xdelta3` can be built with, by the number that stands in the delta's header.

@@ -12,6 +12,9 @@ use crate::pages::{PAGE, ReadAt};
 /// Bytes of a key.
 pub(crate) const KEY: usize = 8;
 
+/// Positions are at least this many bytes apart: what is shorter than two of these together is left to what is known of the base nearby.
+const FINEST: u64 = 16;
+
 /// The least memory that a table is made for.
 const LEAST: u64 = 1 << 20;
 
@@ -49,7 +52,7 @@ impl Index {
         let room = memory.max(LEAST) / size_of::<Bucket>() as u64;
         // A third more places than positions: a bucket that is full forgets.
         let wanted = |step: u64| (size / step).div_ceil(3).max(1);
-        let mut step = 2;
+        let mut step = FINEST;
         while (wanted(step) > room && step < PAGE as u64) || size / step >= u64::from(u32::MAX) {
             step *= 2;
         }
@@ -89,7 +92,7 @@ impl Index {
 
 /// The bucket that a hash belongs to: its upper half, scaled to their number.
 fn place(hash: u64, all: usize) -> usize {
-    ((hash >> 32) * all as u64 >> 32) as usize
+    (((hash >> 32) * all as u64) >> 32) as usize
 }
 
 fn piece(hash: u64, bits: u32) -> u64 {
@@ -138,7 +141,10 @@ impl Part<'_> {
             else {
                 continue;
             };
-            let way = bucket.iter().position(|entry| *entry == 0).unwrap_or(number as usize * 0x9e37 >> 8 & (WAYS - 1));
+            // Without a branch, because the processor would wait for the bucket to come from memory before it goes on.
+            let filled: usize = bucket.iter().map(|entry| usize::from(*entry != 0)).sum();
+            let replaced = (number as usize).wrapping_mul(0x9e37) >> 8;
+            let way = (if filled == WAYS { replaced } else { filled }) % WAYS;
             bucket[way] = (piece(hash, self.bits) << self.bits) as u32 | number as u32;
         }
     }
@@ -148,9 +154,9 @@ impl Part<'_> {
 mod tests {
     use super::*;
 
-    fn make(bytes: &Vec<u8>, memory: u64, threads: usize, whole: bool) -> Index {
-        let whole = whole.then_some(&bytes[..]);
-        Index::new(bytes, bytes.len() as u64, whole, memory, NonZero::new(threads).unwrap()).unwrap()
+    fn make(bytes: &[u8], memory: u64, threads: usize, whole: bool) -> Index {
+        let whole = whole.then_some(bytes);
+        Index::new(&bytes, bytes.len() as u64, whole, memory, NonZero::new(threads).unwrap()).unwrap()
     }
 
     #[test]

@@ -23,8 +23,13 @@
 //! reads what `xdelta3` 3.0 and 3.1 write with the default code table, with and without checksums, plain or compressed
 //! with LZMA.
 //!
+//! The encoder finds what moved anywhere in a base of any size, on several threads, in memory that the caller sets:
+//! [`encode()`]. Whoever publishes a delta decodes it first and compares the target's hash.
+//!
+//! The format, with what `xdelta3` adds to it and how its decoder behaves, is in `docs/reference/vcdiff.md`.
+//!
 //! This crate knows nothing of paths, processes, clocks or async: it reads and writes through [`std::io::Read`],
-//! [`std::io::Write`] and [`std::io::Seek`].
+//! [`std::io::Write`], [`std::io::Seek`] and [`ReadAt`].
 
 mod address_cache;
 mod adler32;
@@ -38,6 +43,7 @@ mod format;
 mod index;
 mod instructions;
 mod matcher;
+mod near;
 mod pages;
 mod secondary;
 mod varint;

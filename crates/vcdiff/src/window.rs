@@ -2,7 +2,7 @@
 
 /// Bytes of a key.
 pub(crate) const KEY: usize = 4;
-const HEADS: u32 = 17;
+const HEADS: u32 = 20;
 
 /// The chains of one window; kept for the next one by whoever matches.
 pub(crate) struct Chains {

@@ -105,6 +105,13 @@ fn copies_from_the_target() {
     assert!(matches!(undo_rewindable(b"", &delta), Err(Error::Damaged { window: 1, .. })));
 }
 
+/// The RFC lets a copy begin in the segment and end in the window; xdelta3 does not.
+#[test]
+fn a_copy_runs_on_from_the_segment_into_the_window() {
+    let delta = [0xd6, 0xc3, 0xc4, 0, 0, 1, 4, 0, 7, 8, 0, 0, 1, 1, 24, 2];
+    assert_eq!(undo(b"abcd", &delta, &Limits::default()).unwrap().0, b"cdcdcdcd");
+}
+
 #[test]
 fn what_is_not_read_is_said() {
     let said = |delta: &[u8]| undo(b"base", delta, &Limits::default()).unwrap_err();

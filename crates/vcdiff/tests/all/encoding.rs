@@ -48,6 +48,18 @@ fn moved_data_is_found_anywhere() {
     }
 }
 
+/// Runs come from the window itself: else the zeros of a sparse file tie a window to places far from all that it needs.
+#[test]
+fn runs_are_not_copied_from_the_base() {
+    let base = vec![0; 3 << 20];
+    let mut delta = Vec::new();
+    let target = vec![0; 2 << 20];
+    let encoded = encode(&base, &target[..], &mut delta, &Options::default()).unwrap();
+    assert_eq!(encoded.copied, 0);
+    assert!(delta.len() < 40);
+    round(&base, &target, &Options::default());
+}
+
 #[test]
 fn not_larger_than_that_of_xdelta3() {
     for seed in 30..34 {
