@@ -20,7 +20,10 @@ impl Chains {
     /// Forgets everything, for a window of `len` bytes.
     pub(crate) fn clear(&mut self, len: usize) {
         self.heads.fill(0);
-        self.before.resize(self.before.len().max(len), 0);
+        if self.before.len() < len {
+            // Anew, and not longer: what the system gives is zero already, and takes no memory until it is written to.
+            self.before = vec![0; len];
+        }
     }
 
     /// Adds a position of the window.
