@@ -23,12 +23,14 @@ const NOTE: &str = "INSERT INTO product_changes (project_id, key, revision) \
      SELECT DISTINCT p.project_id, p.key, r.number + 1 FROM";
 /// And this comes after it.
 const AGAIN: &str = "ON CONFLICT (project_id, key) DO UPDATE SET revision = excluded.revision";
-/// The products that have the name of an alias `a` as a generated one.
-const NAMESAKES: &str = "JOIN product_names n ON n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name \
-     JOIN products p ON p.id = n.product_id JOIN revision r ON r.id = 1";
+/// The products that have the name of an alias `a` as a generated one; [`NAMESAKE`] is their condition. `CROSS JOIN` is the order in which
+/// SQLite looks: it would rather go through all names of the project.
+const NAMESAKES: &str = "CROSS JOIN product_names n CROSS JOIN products p CROSS JOIN revision r";
+const NAMESAKE: &str =
+    "n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name AND p.id = n.product_id AND r.id = 1";
 /// The products of the line that an alias `a` follows.
-const LINE: &str = "JOIN products p ON p.project_id = a.project_id AND p.os = a.os AND p.release = a.release \
-     AND p.variant = a.variant JOIN revision r ON r.id = 1";
+const LINE: &str = "JOIN products p ON p.id IN (SELECT l.id FROM products l WHERE l.project_id = a.project_id AND l.os = a.os \
+     AND l.release = a.release AND l.variant = a.variant) JOIN revision r ON r.id = 1";
 
 /// Notes a product whose images changed, and those that had to give names up to aliases that follow its line, or get them
 /// back. Before a product goes, and after its last change: before the revision is bumped.
@@ -36,8 +38,8 @@ pub(super) async fn product(tx: &mut Tx, id: i64) -> Result<(), CatalogError> {
     let own = format!("{NOTE} products p JOIN revision r ON r.id = 1 WHERE p.id = $1 {AGAIN}");
     tx.execute(own, values![id]).await?;
     let following = format!(
-        "{NOTE} products f JOIN aliases a ON a.project_id = f.project_id AND a.os = f.os AND a.release = f.release \
-         AND a.variant = f.variant {NAMESAKES} WHERE f.id = $1 {AGAIN}"
+        "{NOTE} products f CROSS JOIN aliases a {NAMESAKES} WHERE a.project_id = f.project_id AND a.os = f.os \
+         AND a.release = f.release AND a.variant = f.variant AND {NAMESAKE} AND f.id = $1 {AGAIN}"
     );
     tx.execute(following, values![id]).await?;
     Ok(())
@@ -46,7 +48,8 @@ pub(super) async fn product(tx: &mut Tx, id: i64) -> Result<(), CatalogError> {
 /// Notes the products that had to give names up to the fixed aliases of an image, or get them back: it goes, or is seen by others than
 /// before. Its own product is noted as that.
 pub(super) async fn names_of_image(tx: &mut Tx, id: i64) -> Result<(), CatalogError> {
-    tx.execute(format!("{NOTE} aliases a {NAMESAKES} WHERE a.image_id = $1 {AGAIN}"), values![id]).await?;
+    let sql = format!("{NOTE} aliases a {NAMESAKES} WHERE a.image_id = $1 AND {NAMESAKE} {AGAIN}");
+    tx.execute(sql, values![id]).await?;
     Ok(())
 }
 

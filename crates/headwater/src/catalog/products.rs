@@ -119,9 +119,10 @@ impl Catalog {
     ) -> Result<bool, CatalogError> {
         let mut tx = self.engine.read().await?;
         let sight = sight(&mut tx, viewer, project).await?;
+        // In this order: SQLite would rather go through all public images of the project.
         let sql = format!(
-            "SELECT DISTINCT i.product_id FROM image_files f JOIN images i ON i.id = f.image_id \
-             WHERE f.digest = $1 AND i.project_id = $2 AND i.product_id IS NOT NULL{}",
+            "SELECT DISTINCT i.product_id FROM image_files f CROSS JOIN images i \
+             WHERE f.digest = $1 AND i.id = f.image_id AND i.project_id = $2 AND i.product_id IS NOT NULL{}",
             sight.and_visible("i")
         );
         let found = tx.rows(sql, values![digest.to_string(), sight.project]).await?;

@@ -36,18 +36,18 @@ impl Changed {
     pub(super) async fn image(&mut self, tx: &mut Tx, id: i64, product: Option<i64>) -> Result<(), CatalogError> {
         self.images.insert(id);
         // Its aliases may have become visible, or stop to be: then names that they hide go or come.
-        let hidden = "SELECT n.product_id FROM aliases a JOIN product_names n ON n.project_id = a.project_id \
-             AND n.public IN (0, 1) AND n.name = a.name WHERE a.image_id = $1";
+        // `CROSS JOIN` is the order in which SQLite looks: it would rather go through all names of the project.
+        let hidden = "SELECT n.product_id FROM aliases a CROSS JOIN product_names n WHERE n.project_id = a.project_id \
+             AND n.public IN (0, 1) AND n.name = a.name AND a.image_id = $1";
         self.products(tx, hidden, values![id]).await?;
         let Some(product) = product else { return Ok(()) };
         self.products.insert(product);
         if !self.lines.insert(product) {
             return Ok(());
         }
-        let hidden = "SELECT n.product_id FROM products p JOIN aliases a ON a.project_id = p.project_id \
-             AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
-             JOIN product_names n ON n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name \
-             WHERE p.id = $1";
+        let hidden = "SELECT n.product_id FROM products p CROSS JOIN aliases a CROSS JOIN product_names n \
+             WHERE a.project_id = p.project_id AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
+             AND n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name AND p.id = $1";
         self.products(tx, hidden, values![product]).await
     }
 
