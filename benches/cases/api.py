@@ -53,6 +53,8 @@ def _alias(number):
 def _fill(place, report, headwater, peers, fingerprints, count):
     """Gives all servers the images up to number `count`."""
     took = {server.name: [] for server in (headwater, *peers)}
+    for peer in peers:
+        peer.reconnect()
     for number in range(len(fingerprints), count):
         path = place.path("images", f"{number}.tar.gz")
         images.unified(path, number)

@@ -64,6 +64,10 @@ class Daemon:
         self.ask("POST", "/1.0/images/aliases", json.dumps({"name": alias, "target": fingerprint}))
         return fingerprint
 
+    def reconnect(self):
+        """Has the next request go over a new connection: after half a minute in which nothing was asked, daemons close theirs."""
+        self._connections = threading.local()
+
     def ask(self, method, path, body=None, headers=None):
         """One request over the unix socket, trusted; the answer's JSON."""
         if not hasattr(self._connections, "one"):

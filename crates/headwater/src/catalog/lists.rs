@@ -28,6 +28,8 @@ const FIRST: i64 = 256;
 const LOOKED_UP: usize = 64;
 /// How many images an index may name to be worth asking: beyond that, all images are looked at in their order.
 const MOST_CANDIDATES: i64 = 16_384;
+/// So many terms of which an image needs one are looked up for each candidate.
+const FEW_TERMS: usize = 8;
 
 /// How many words are looked at to find those that are like a pattern.
 const MOST_WORDS: i64 = 4096;
@@ -229,8 +231,8 @@ impl ImageList {
         let mut tx = self.catalog.engine.read().await?;
         let sight = sight(&mut tx, &self.viewer, &self.project).await?;
         let needed = spelled_out(&mut tx, sight, needed).await?;
-        let Some(terms) = rarest(&mut tx, sight, &needed).await? else { return Ok(Source::All) };
-        let found = candidates(&mut tx, sight, terms).await?;
+        let Some(rarest) = rarest(&mut tx, sight, &needed).await? else { return Ok(Source::All) };
+        let found = candidates(&mut tx, sight, &needed, rarest).await?;
         tx.commit().await?;
         Ok(Source::These(found.into_iter().rev().collect()))
     }
@@ -373,20 +375,16 @@ async fn words<'a>(tx: &mut Tx, sight: Sight, like: &Like<'a>) -> Result<Option<
     Ok((terms.len() <= MOST_ALIKE).then_some(terms))
 }
 
-/// The terms that the fewest images have; `None` when so many have them that looking at all images is no more work.
-async fn rarest<'a, 'b>(
-    tx: &mut Tx,
-    sight: Sight,
-    needed: &'a [Vec<Term<'b>>],
-) -> Result<Option<&'a [Term<'b>]>, CatalogError> {
+/// Which of these lists has the terms that the fewest images have; `None` when so many have them that looking at all images is no more work.
+async fn rarest(tx: &mut Tx, sight: Sight, needed: &[Vec<Term<'_>>]) -> Result<Option<usize>, CatalogError> {
     // First a little is counted of each, so that what is common costs nothing where something is rare.
     for most in [MOST_CANDIDATES / 256, MOST_CANDIDATES / 16, MOST_CANDIDATES] {
         let mut rarest = None;
         let mut fewest = most + 1;
-        for terms in needed {
+        for (place, terms) in needed.iter().enumerate() {
             let number = count(tx, sight, terms, fewest).await?;
             if number < fewest {
-                (fewest, rarest) = (number, Some(terms.as_slice()));
+                (fewest, rarest) = (number, Some(place));
             }
         }
         if rarest.is_some() {
@@ -411,17 +409,37 @@ async fn count(tx: &mut Tx, sight: Sight, terms: &[Term<'_>], most: i64) -> Resu
     Ok(number)
 }
 
-/// The fingerprints of the visible images that have one of these terms.
-async fn candidates(tx: &mut Tx, sight: Sight, terms: &[Term<'_>]) -> Result<BTreeSet<String>, CatalogError> {
+/// The fingerprints of the visible images that have one of the terms of the rarest list, and one of each other list that is short.
+async fn candidates(
+    tx: &mut Tx,
+    sight: Sight,
+    needed: &[Vec<Term<'_>>],
+    rarest: usize,
+) -> Result<BTreeSet<String>, CatalogError> {
     let mut found = BTreeSet::new();
-    for term in terms {
+    let others = || needed.iter().enumerate().filter(|(place, terms)| *place != rarest && terms.len() <= FEW_TERMS);
+    for term in &needed[rarest] {
+        let mut values = values![records::term(sight.project, term)];
+        let mut also = String::new();
+        for (_, terms) in others() {
+            let mut list = Vec::new();
+            for term in terms {
+                values.extend(values![records::term(sight.project, term)]);
+                list.push(format!("${}", values.len()));
+            }
+            // A look at an index is much less than to read the image and ask the filter.
+            also.push_str(&format!(
+                " AND EXISTS (SELECT 1 FROM image_terms o WHERE o.term IN ({}) AND o.image_id = t.image_id)",
+                list.join(", ")
+            ));
+        }
         // Joined in this order, because there are few terms and many images.
         let sql = format!(
             "SELECT string_agg(i.fingerprint, ',') FROM image_terms t CROSS JOIN images i \
-             WHERE t.term = $1 AND i.id = t.image_id{}",
+             WHERE t.term = $1{also} AND i.id = t.image_id{}",
             sight.and_visible("i")
         );
-        let row = tx.row(sql, values![records::term(sight.project, term)]).await?;
+        let row = tx.row(sql, values).await?;
         let list = row.map(|row: Row| row.opt_text(0)).transpose()?.flatten().unwrap_or_default();
         found.extend(list.split(',').filter(|one| !one.is_empty()).map(str::to_owned));
     }

@@ -20,6 +20,8 @@ use super::{CatalogError, Location, names, records};
 
 /// How many connections answer reads at the same time.
 const READERS: u32 = 8;
+/// KiB of pages that a connection to SQLite keeps, at most: the inner pages of the indexes of a million images, and some more.
+const CACHE_KIB: u32 = 8 * 1024;
 
 /// A step of the schema: its number, and its text for SQLite and for PostgreSQL.
 struct Migration {
@@ -168,6 +170,7 @@ async fn sqlite(path: &Path) -> Result<Engine, CatalogError> {
         // A page of a list is thousands of rows. They come from a thread of their own, through a channel that holds 50 unless
         // told otherwise, and each time it is full both sides wait for one another.
         .row_buffer_size(ROWS_AHEAD)
+        .pragma("cache_size", format!("-{CACHE_KIB}"))
         .synchronous(SqliteSynchronous::Full);
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
