@@ -417,6 +417,9 @@ async fn candidates(
     rarest: usize,
 ) -> Result<BTreeSet<String>, CatalogError> {
     let mut found = BTreeSet::new();
+    if needed.iter().any(Vec::is_empty) {
+        return Ok(found);
+    }
     let others = || needed.iter().enumerate().filter(|(place, terms)| *place != rarest && terms.len() <= FEW_TERMS);
     for term in &needed[rarest] {
         let mut values = values![records::term(sight.project, term)];
