@@ -111,13 +111,16 @@ pub(super) async fn products_named(
     let list = rows::to_json(names)?;
     let names = tx.each_text("$2");
     let generated = format!(
-        "SELECT p.key FROM product_names n JOIN products p ON p.id = n.product_id          WHERE n.project_id = $1 AND n.public = $3 AND n.name IN ({names})"
+        "SELECT p.key FROM product_names n JOIN products p ON p.id = n.product_id \
+         WHERE n.project_id = $1 AND n.public = $3 AND n.name IN ({names})"
     );
     let fixed = format!(
-        "SELECT p.key FROM aliases a JOIN images i ON i.id = a.image_id JOIN products p ON p.id = i.product_id          WHERE a.project_id = $1 AND a.folded IN ({names})"
+        "SELECT p.key FROM aliases a JOIN images i ON i.id = a.image_id JOIN products p ON p.id = i.product_id \
+         WHERE a.project_id = $1 AND a.folded IN ({names})"
     );
     let following = format!(
-        "SELECT p.key FROM aliases a JOIN products p ON p.project_id = a.project_id AND p.os = a.os          AND p.release = a.release AND p.variant = a.variant WHERE a.project_id = $1 AND a.folded IN ({names})"
+        "SELECT p.key FROM aliases a JOIN products p ON p.project_id = a.project_id AND p.os = a.os \
+         AND p.release = a.release AND p.variant = a.variant WHERE a.project_id = $1 AND a.folded IN ({names})"
     );
     let mut found = tx.rows(generated, values![sight.project, list.as_str(), sight.names()]).await?;
     for sql in [fixed, following] {

@@ -25,7 +25,7 @@ pub(super) struct Together<W>(Arc<Shared<W>>);
 struct Shared<W> {
     lines: Mutex<Lines>,
     waiting: Condvar,
-    /// Taken before `lines` is let go of, so that lines are written in the order in which they came.
+    /// Always taken before `lines`, and held while they are written, so that they are written in the order in which they came.
     out: Mutex<Out<W>>,
 }
 
