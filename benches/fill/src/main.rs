@@ -7,7 +7,8 @@
 //! The images look like those of a busy image factory. A *line* is one operating system, release and purpose (`default`, or an
 //! appliance such as `postgres-17`), built for three architectures, plain and with cloud-init, as container and virtual machine: ten
 //! images, under one serial. Each line has [`VERSIONS`] serials. Within one `os`, a serial belongs to one line, so that
-//! `properties.serial eq … and properties.os eq …` matches exactly ten images, whatever the size of the catalog.
+//! `properties.serial eq … and properties.os eq …` matches exactly ten images, whatever the size of the catalog. They are published in
+//! the order of their serials, as a factory does: every line once, then every line again a week later.
 //!
 //! Beside the catalog stands `facts.json`, what was made, and `samples/` with what to ask for, from all over the catalog, one a line:
 //! `fingerprints`, `aliases` (generated and fixed), `following` (aliases that follow by hand), and `filters` (`os serial`).
@@ -40,9 +41,9 @@ const PER_VERSION: u64 = 10;
 const PER_LINE: u64 = PER_VERSION * VERSIONS;
 /// One private image for so many public ones.
 const PRIVATE: u64 = 25;
-/// Lines that are committed in one transaction. Indexes of digests are written at random places: the more images share a
-/// transaction, the fewer times each page is written.
-const LINES_AT_ONCE: usize = 250;
+/// Builds of lines that are committed in one transaction. Indexes of digests are written at random places: the more images share
+/// a transaction, the fewer times each page is written.
+const BUILDS_AT_ONCE: usize = 1000;
 /// The first build: 2025-01-01 00:00 UTC.
 const FIRST_BUILD: i64 = 1_735_689_600;
 /// When all was uploaded: 2025-03-01 00:00 UTC.
@@ -137,17 +138,20 @@ async fn fill(options: &Options) -> Result<(), Box<dyn Error>> {
     let lines = options.images / PER_LINE;
     let mut facts = Facts::new(lines);
     let began = Instant::now();
-    let numbers: Vec<u64> = (0..lines + lines / PRIVATE).collect();
-    for piece in numbers.chunks(LINES_AT_ONCE) {
+    let builds: Vec<(u64, u64)> =
+        (0..VERSIONS).flat_map(|version| (0..lines + lines / PRIVATE).map(move |number| (version, number))).collect();
+    let mut done = 0;
+    for piece in builds.chunks(BUILDS_AT_ONCE) {
         let mut images = Vec::new();
-        for number in piece {
+        for (version, number) in piece {
             let project = if *number < lines { ProjectName::default_project() } else { team.clone() };
-            let made = BuildLine::new(*number).images(options.seed, &project, *number < lines)?;
-            facts.note(*number, &made);
+            let made = BuildLine::new(*number).images(options.seed, *version, &project, *number < lines)?;
+            facts.note(*number, *version, &made);
             images.extend(made);
         }
         app.catalog.commit_images(&images, uploaded()?, |_| Ok(())).await?;
-        let (done, seconds) = (piece.last().map_or(0, |last| last + 1) * PER_LINE, began.elapsed().as_secs_f64());
+        done += images.len();
+        let seconds = began.elapsed().as_secs_f64();
         eprintln!("{done} images in {seconds:.0} s, {:.0} a second", done as f64 / seconds);
     }
     facts.following = following(&app, lines).await?;
@@ -247,21 +251,24 @@ impl BuildLine {
         moment(FIRST_BUILD + i64::try_from((version * 7 * DAY + self.within_system) * 60)?)
     }
 
-    /// All its images, oldest version first.
-    fn images(&self, seed: u64, project: &ProjectName, public: bool) -> Result<Vec<NewImage>, Box<dyn Error>> {
+    /// The images of one of its versions.
+    fn images(
+        &self,
+        seed: u64,
+        version: u64,
+        project: &ProjectName,
+        public: bool,
+    ) -> Result<Vec<NewImage>, Box<dyn Error>> {
+        let at = self.built(version)?;
+        let golden = version + 1 == VERSIONS && self.number.is_multiple_of(10);
         let mut made = Vec::new();
-        for version in 0..VERSIONS {
-            let at = self.built(version)?;
-            for (number, part) in self.parts().enumerate() {
-                let image = self.image(seed, version, number, &part, at, public);
-                let first_of_newest = version + 1 == VERSIONS && number == 0;
-                let aliases = match first_of_newest && self.number.is_multiple_of(10) {
-                    true => vec![AliasName::new(format!("golden-{}", self.number))?.into()],
-                    false => Vec::new(),
-                };
-                let project = project.clone();
-                made.push(NewImage { project, image, aliases, new_aliases: false, published_by: None });
-            }
+        for (number, part) in self.parts().enumerate() {
+            let image = self.image(seed, version, number, &part, at, public);
+            let aliases = match golden && number == 0 {
+                true => vec![AliasName::new(format!("golden-{}", self.number))?.into()],
+                false => Vec::new(),
+            };
+            made.push(NewImage { project: project.clone(), image, aliases, new_aliases: false, published_by: None });
         }
         Ok(made)
     }
@@ -345,22 +352,22 @@ impl Facts {
         Self { lines, step, fingerprints, aliases, filters, following, golden: 0 }
     }
 
-    fn note(&mut self, number: u64, images: &[NewImage]) {
+    /// Notes the images of one version of a line.
+    fn note(&mut self, number: u64, version: u64, images: &[NewImage]) {
         self.golden += images.iter().map(|image| image.aliases.len() as u64).sum::<u64>();
-        if number >= self.lines || !number.is_multiple_of(self.step) {
+        let Some(first) = images.first().filter(|_| number < self.lines && number.is_multiple_of(self.step)) else {
             return;
-        }
-        let text = |new: &NewImage, key: &str| new.image.property(key).unwrap_or_default().to_owned();
-        for new in images.iter().step_by(usize::try_from(PER_VERSION).unwrap_or(1)) {
-            self.filters += &format!("{} {}\n", text(new, "os"), text(new, "serial"));
-        }
+        };
+        let text = |key: &str| first.image.property(key).unwrap_or_default();
+        self.filters += &format!("{} {}\n", text("os"), text("serial"));
         for new in images {
             self.fingerprints += &format!("{}\n", new.image.fingerprint);
             for alias in &new.aliases {
                 self.aliases += &format!("{}\n", alias.name);
             }
         }
-        if let Some((newest, line)) = images.last().and_then(|new| Some((new, Line::of_image(&new.image)?))) {
+        let newest = images.last().filter(|_| version + 1 == VERSIONS);
+        if let Some((newest, line)) = newest.and_then(|new| Some((new, Line::of_image(&new.image)?))) {
             let names = alias::generated(&line, newest.image.property("version"), None);
             self.aliases.extend(names.first().map(|name| format!("{name}\n")));
         }
