@@ -81,6 +81,8 @@ pub enum FileFormat {
     Squashfs,
     /// A QEMU disk image.
     Qcow2,
+    /// A delta between two root files; no file of an image.
+    Vcdiff,
 }
 
 const FORMATS: &[(FileFormat, &str)] = &[
@@ -93,6 +95,7 @@ const FORMATS: &[(FileFormat, &str)] = &[
     (FileFormat::Tar(Compression::Lz4), "tar.lz4"),
     (FileFormat::Squashfs, "squashfs"),
     (FileFormat::Qcow2, "qcow2"),
+    (FileFormat::Vcdiff, "vcdiff"),
 ];
 
 impl FileFormat {

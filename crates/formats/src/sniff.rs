@@ -137,6 +137,7 @@ pub fn describe_format(format: FileFormat) -> &'static str {
         FileFormat::Tar(Compression::Lz4) => "an lz4 file",
         FileFormat::Squashfs => "a squashfs file system",
         FileFormat::Qcow2 => "a qcow2 disk",
+        FileFormat::Vcdiff => "a VCDIFF delta",
     }
 }
 

@@ -131,8 +131,8 @@ pub fn inspect_unified<F: Read + Seek>(file: &mut F, size: u64, limits: &Limits)
     let (metadata, image_type) = match format {
         FileFormat::Squashfs => unified_squashfs(file, size, limits)?,
         FileFormat::Tar(compression) => unified_tarball(file, size, compression, limits)?,
-        // `look` has refused it.
-        FileFormat::Qcow2 => return Err(InspectError::NoMetadataInUnified),
+        // `look` has refused them.
+        FileFormat::Qcow2 | FileFormat::Vcdiff => return Err(InspectError::NoMetadataInUnified),
     };
     Ok(Inspected { metadata, image_type, format })
 }
@@ -199,6 +199,8 @@ pub fn inspect_root<F: Read + Seek>(
             root_tarball(file, size, compression, limits)?;
             ImageType::Container
         }
+        // `look` knows no such file.
+        FileFormat::Vcdiff => return Err(InspectError::NoMetadata),
     };
     Ok((format, image_type))
 }

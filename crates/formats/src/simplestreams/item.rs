@@ -64,7 +64,7 @@ pub fn slot(image: &Image) -> Option<Slot> {
     match (&image.files, image.image_type) {
         (ImageFiles::Unified(file), ImageType::Container) => match file.format {
             FileFormat::Tar(_) | FileFormat::Squashfs => Some(Slot::UnifiedContainer),
-            FileFormat::Qcow2 => None,
+            FileFormat::Qcow2 | FileFormat::Vcdiff => None,
         },
         (ImageFiles::Unified(_), ImageType::VirtualMachine) => None,
         (ImageFiles::Split { metadata, root }, image_type) => match (metadata.format, root.format, image_type) {

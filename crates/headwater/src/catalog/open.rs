@@ -49,6 +49,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(5, "0005_stream_keys"),
     migration!(6, "0006_writes"),
     migration!(LOOKUPS, "0007_lookups"),
+    migration!(8, "0008_deltas"),
 ];
 
 /// The migration with the texts of lists, which are made of the rows that are there.

@@ -193,6 +193,7 @@ pub fn media_type(format: FileFormat) -> &'static str {
         FileFormat::Tar(Compression::Lz4) => "application/x-lz4",
         FileFormat::Squashfs => "application/vnd.squashfs",
         FileFormat::Qcow2 => "application/x-qemu-disk",
+        FileFormat::Vcdiff => "application/octet-stream",
     }
 }
 
