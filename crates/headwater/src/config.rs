@@ -20,6 +20,7 @@ use confique::toml::FormatOptions;
 use headwater_formats::arch::Architecture;
 use serde::Deserialize;
 
+use crate::deltas;
 use crate::http::accept::Limits;
 use crate::http::tls::Files;
 
@@ -82,6 +83,9 @@ pub struct Config {
     /// What is kept in memory.
     #[config(nested)]
     pub cache: Cache,
+    /// Deltas, with which hosts download only what changed of an image.
+    #[config(nested)]
+    pub deltas: DeltaSettings,
     /// What is written to standard error.
     #[config(nested)]
     pub log: Log,
@@ -166,6 +170,28 @@ pub struct Cache {
     pub answers_mib: u32,
 }
 
+/// Deltas, with which hosts download only what changed of an image.
+#[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct DeltaSettings {
+    /// Whether the server makes deltas by itself, in the background.
+    #[config(env = "HEADWATER_DELTAS_ENABLED", default = true)]
+    pub enabled: bool,
+    /// Most deltas to one file: from the version before it, and from those that most
+    /// clients were seen to hold.
+    #[config(env = "HEADWATER_DELTAS_BASES", default = 3)]
+    pub bases: u32,
+    /// A delta that is not smaller than so many percent of the full file is dropped.
+    #[config(env = "HEADWATER_DELTAS_LARGEST_PERCENT", default = 70)]
+    pub largest_percent: u32,
+    /// Deltas that are made at a time.
+    #[config(env = "HEADWATER_DELTAS_AT_ONCE", default = 1)]
+    pub at_once: u32,
+    /// MiB of memory that making one takes, about; at least 112.
+    #[config(env = "HEADWATER_DELTAS_MEMORY_MIB", default = 512)]
+    pub memory_mib: u32,
+}
+
 /// What is written to standard error.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(serde(deny_unknown_fields)))]
@@ -210,6 +236,18 @@ pub enum ConfigError {
     /// A limit of zero.
     #[error("{0} is 0, with which nothing would be served; give at least 1")]
     Zero(&'static str),
+    /// A number that makes no sense.
+    #[error("{name} is {value}; give a number from {least} to {most}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        value: u32,
+        /// The least that can be.
+        least: u32,
+        /// The most that can be.
+        most: u32,
+    },
 }
 
 impl Config {
@@ -252,6 +290,17 @@ impl Config {
                 return Err(ConfigError::Zero(name));
             }
         }
+        let DeltaSettings { bases, largest_percent, at_once, memory_mib, enabled: _ } = self.deltas;
+        for (value, name, least, most) in [
+            (bases, "deltas.bases", 1, 64),
+            (largest_percent, "deltas.largest_percent", 1, 100),
+            (at_once, "deltas.at_once", 1, 64),
+            (memory_mib, "deltas.memory_mib", 112, u32::MAX),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(ConfigError::OutOfRange { name, value, least, most });
+            }
+        }
         for address in self.addresses.iter().flatten() {
             if !is_host_and_port(address) {
                 return Err(ConfigError::NotAnAddress(address.clone()));
@@ -273,6 +322,16 @@ impl Config {
         match (&self.tls.certificate, &self.tls.key) {
             (Some(certificate), Some(key)) => (Files { certificate: certificate.clone(), key: key.clone() }, false),
             _ => (Files::in_data(data), true),
+        }
+    }
+
+    /// How deltas are made; `background` says whether that makes way for others.
+    pub fn deltas(&self, background: bool) -> deltas::Settings {
+        deltas::Settings {
+            bases: usize::try_from(self.deltas.bases).unwrap_or(usize::MAX),
+            largest_percent: u8::try_from(self.deltas.largest_percent).unwrap_or(100),
+            memory: u64::from(self.deltas.memory_mib) << 20,
+            background,
         }
     }
 
@@ -435,6 +494,8 @@ mod tests {
             ("[tls]\ncertificate = \"a\"", "belong together"),
             ("architectures = [\"vax\"]", "architectures: \"vax\" is no architecture"),
             ("[limits]\nconnections = 0", "limits.connections is 0"),
+            ("[deltas]\nlargest_percent = 101", "deltas.largest_percent is 101; give a number from 1 to 100"),
+            ("[deltas]\nmemory_mib = 64", "deltas.memory_mib is 64; give a number from 112 to"),
             ("[log]\nformat = \"xml\"", "unknown variant `xml`"),
             ("listen = ", "headwater.toml"),
         ] {

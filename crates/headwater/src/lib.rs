@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod deltas;
 pub mod documents;
 pub mod fail_point;
 pub mod fetch;

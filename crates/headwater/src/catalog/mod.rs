@@ -19,6 +19,7 @@ mod aliases;
 mod audit;
 mod changes;
 mod commit;
+mod delta_work;
 mod engine;
 mod error;
 mod files;
@@ -57,6 +58,10 @@ pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
 pub use changes::{Changed, Changes};
 pub use commit::{Committed, NewImage};
+pub use delta_work::{
+    ClaimedDelta, DeltaClaim, DeltaCursor, DeltaPlace, DeltaRow, DeltaState, DeltaWish, KnownDelta, MOST_ATTEMPTS,
+    PlanMark, ProductId, ProductRoot, ProductRoots,
+};
 pub use error::CatalogError;
 pub use files::{BlobUse, Retired};
 pub use identities::{Credential, IdentityEdit, NewIdentity};

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, OpenError};
 use crate::config::{self, Config, ConfigError};
+use crate::deltas::{Deltas, Worker};
 use crate::fetch::Round;
 use crate::first_run::{self, Greeting};
 use crate::http::about::{self, Description};
@@ -152,7 +153,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     };
     let catalog = app.catalog.clone();
     let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };
-    let sweeping = tokio::spawn(sweep(app.publisher.clone(), keep, now));
+    let publisher = app.publisher.clone();
+    let sweeping = tokio::spawn(sweep(publisher.clone(), keep, now));
     let reached = config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &addresses));
     // Flags and handed-over sockets are not known to other commands.
     let known = config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &config.told_to_listen));
@@ -162,6 +164,11 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let operations = state.operations().clone();
     let operating = tokio::spawn(async move { operations.keep().await });
     let ending = CancellationToken::new();
+    let building = config.config.deltas.enabled.then(|| {
+        let deltas = Deltas::new(publisher, config.config.deltas(true), now);
+        let at_once = usize::try_from(config.config.deltas.at_once).unwrap_or(1);
+        tokio::spawn(Worker::new(deltas, state.operations().clone(), at_once).run(ending.clone()))
+    });
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
     let hours = if config.config.connect { config.config.auto_update_hours } else { 0 };
@@ -181,10 +188,17 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         }));
     }
     tell_systemd(&[NotifyState::Ready]);
-    let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending).await;
+    let served = accept::run(listeners, Arc::clone(&state), tls, config.config.limits(), ending.clone()).await;
+    // Also when it ended by itself.
+    ending.cancel();
     background.abort();
     sweeping.abort();
     refreshing.abort();
+    if let Some(building) = building
+        && let Err(error) = building.await
+    {
+        tracing::error!(%error, "what builds deltas broke off");
+    }
     state.begin_draining();
     if let Err(error) = operating.await {
         tracing::error!(%error, "what keeps operations in order broke off");

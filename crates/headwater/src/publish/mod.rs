@@ -1,4 +1,4 @@
-//! The only writer of bytes and rows together: take in, check, list; then sweep, verify, export.
+//! The only writer of bytes and rows together: take in, check, list; then sweep, verify, export. Lists deltas that others built, too.
 //!
 //! ```no_run
 //! # async fn example(publisher: headwater::publish::Publisher, now: headwater_formats::timestamp::Timestamp)
@@ -24,6 +24,7 @@
 //!
 //! This room knows nothing of HTTP or of the terminal: progress goes to a [`Progress`], bytes come from a [`Source`].
 
+mod delta;
 mod directory;
 mod error;
 mod export;

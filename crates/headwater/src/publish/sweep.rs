@@ -200,7 +200,7 @@ fn grace_over(now: Timestamp, grace_seconds: u32) -> Timestamp {
 }
 
 /// Deletes a blob; one that is not there was deleted by a sweep that was cut short before its rows were.
-fn remover(blobs: &Blobs, digest: Digest) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+pub(super) fn remover(blobs: &Blobs, digest: Digest) -> impl FnOnce() -> io::Result<()> + Send + 'static {
     let blobs = blobs.clone();
     move || {
         fail_point::reached("sweep::before-delete");
@@ -213,7 +213,7 @@ fn remover(blobs: &Blobs, digest: Digest) -> impl FnOnce() -> io::Result<()> + S
 }
 
 /// Whether a blob went; one that a publisher is about to need stays.
-fn went(removed: Result<bool, CatalogError>) -> Result<bool, CatalogError> {
+pub(super) fn went(removed: Result<bool, CatalogError>) -> Result<bool, CatalogError> {
     match removed {
         Err(CatalogError::Remove(error)) if error.kind() == io::ErrorKind::ResourceBusy => Ok(false),
         other => other,

@@ -1,0 +1,104 @@
+//! Deltas that make themselves: which pairs of root files pay, and building them so that a wrong one is never listed.
+//!
+//! ```no_run
+//! # async fn example(publisher: headwater::publish::Publisher, now: fn() -> headwater_formats::timestamp::Timestamp)
+//! # -> Result<(), headwater::catalog::CatalogError> {
+//! use std::sync::Arc;
+//! use headwater::deltas::{Deltas, Planner, Settings};
+//! use headwater::publish::Silent;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! let (deltas, stop) = (Deltas::new(publisher, Settings::default(), now), CancellationToken::new());
+//! let mut planner = Planner::default();
+//! while deltas.plan(&mut planner).await? {}
+//! while let Some(claim) = deltas.next(&stop).await? {
+//!     let built = deltas.build(&claim, Arc::new(Silent)).await;
+//!     println!("{:?}", deltas.end(&claim, built).await?);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! `policy.rs` chooses pairs, `plan.rs` looks at the products that changed, `claim.rs` keeps others from the pair that is being built here,
+//! `sample.rs` and `build.rs` do the work on threads of their own, `worker.rs` is what a server does all day.
+//!
+//! A delta is listed only after it was read back, decoded against the base, and what came out had the target's SHA-256; the base had its own. What
+//! is not listed leaves no bytes. Several servers on one catalog share the work. `docs/reference/deltas.md` says what people can rely on.
+//!
+//! This room knows nothing of documents, of clients, or of HTTP: who is given a delta is decided by those who list it.
+
+mod build;
+mod claim;
+mod plan;
+mod policy;
+mod sample;
+mod thread;
+mod worker;
+
+use std::num::NonZero;
+
+use headwater_formats::timestamp::Timestamp;
+
+use crate::publish::Publisher;
+
+pub use build::{Built, Ended, Probed, Verdict};
+pub use claim::Claim;
+pub use plan::Planner;
+pub use sample::Sampled;
+pub use worker::Worker;
+
+/// Bytes that a thread of the encoder takes in any case, its share of the base and its index apart.
+const THREAD_MEMORY: u64 = 224 << 20;
+
+/// What can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Most deltas to one root file; 0 wants none.
+    pub bases: usize,
+    /// A delta that is not smaller than so many percent of its target is dropped.
+    pub largest_percent: u8,
+    /// Bytes of memory that one build takes, about.
+    pub memory: u64,
+    /// Whether building makes way for everything else that the machine does.
+    pub background: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { bases: 3, largest_percent: 70, memory: 512 << 20, background: true }
+    }
+}
+
+impl Settings {
+    /// Threads of one build: as many as there are processors, as far as there is memory for them.
+    fn threads(&self) -> NonZero<usize> {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let room = usize::try_from(self.memory / THREAD_MEMORY).unwrap_or(usize::MAX);
+        NonZero::new(processors.min(room)).unwrap_or(NonZero::<usize>::MIN)
+    }
+
+    fn encoding(&self) -> headwater_vcdiff::Options {
+        headwater_vcdiff::Options { memory: self.memory, threads: self.threads() }
+    }
+}
+
+/// The room's handle.
+#[derive(Debug, Clone)]
+pub struct Deltas {
+    publisher: Publisher,
+    settings: Settings,
+    /// Who claims: a random name, until the process ends.
+    name: String,
+    now: fn() -> Timestamp,
+}
+
+impl Deltas {
+    /// Builds deltas between the root files of this installation.
+    pub fn new(publisher: Publisher, settings: Settings, now: fn() -> Timestamp) -> Self {
+        Self { publisher, settings, name: uuid::Uuid::new_v4().to_string(), now }
+    }
+
+    /// What was set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}

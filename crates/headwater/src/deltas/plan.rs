@@ -1,0 +1,145 @@
+//! Finds the pairs that are wanted, from what changed since the last time.
+//!
+//! How far that was is kept in the catalog, so that a server that starts does not look at everything again, and several servers
+//! share what they find. When two look at the same product, both want the same pairs, and no pair is wanted twice.
+
+use std::time::Duration;
+
+use headwater_formats::timestamp::Timestamp;
+use tokio::time::Instant;
+
+use super::{Deltas, policy};
+use crate::catalog::{CatalogError, PlanMark, ProductId};
+
+/// Products that are looked at in one step.
+const PAGE: usize = 100;
+/// Who has downloaded nothing for so many seconds holds nothing any more: 90 days.
+const HELD: i64 = 90 * 24 * 3600;
+/// How often it is counted anew who holds what.
+const COUNT_EVERY: Duration = Duration::from_secs(600);
+/// Downloads are written down a little later than they happen, in seconds.
+const LATE: i64 = 60;
+/// Products that may have the target of one pair; further ones are not asked whether they want it.
+const MOST_PRODUCTS: usize = 64;
+
+/// How far one server has come.
+#[derive(Debug, Default)]
+pub struct Planner {
+    mark: Option<PlanMark>,
+    /// The revision that is kept in the catalog.
+    kept: i64,
+    /// When this planner counted last.
+    counted: Option<Instant>,
+    /// The counting that goes on: since when, and up to which product.
+    counting: Option<(Timestamp, Option<ProductId>)>,
+}
+
+impl Deltas {
+    /// Looks at some of the products that changed, and at some of those whose clients did, and adds the pairs that are wanted. Whether there is more to
+    /// look at.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn plan(&self, planner: &mut Planner) -> Result<bool, CatalogError> {
+        let catalog = &self.publisher.catalog;
+        let mark = match planner.mark.take() {
+            Some(mark) => mark,
+            None => {
+                let kept = catalog.setting(&self.planned_setting()).await?;
+                planner.kept = kept.and_then(|text| text.parse().ok()).unwrap_or(0);
+                PlanMark::new(planner.kept)
+            }
+        };
+        let revision = catalog.revision().await?.number;
+        let mut more = false;
+        let mut planned = mark.clone();
+        if mark.since != revision || !mark.is_between_rounds() {
+            let (products, next) = catalog.products_to_plan(&mark, PAGE).await?;
+            let new = self.want(&products).await?;
+            more = !next.is_between_rounds() || next.since != revision;
+            // Kept when something was written anyway, or much was read: what is looked at twice costs little.
+            if next.is_between_rounds() && (new > 0 || next.since - planner.kept > 1000 || planner.kept == 0) {
+                catalog.set_setting(&self.planned_setting(), &next.since.to_string()).await?;
+                planner.kept = next.since;
+            }
+            planned = next;
+        }
+        planner.mark = Some(planned);
+        if !more {
+            more = self.count(planner).await?;
+        }
+        Ok(more)
+    }
+
+    /// What was looked at by other rules counts for nothing.
+    fn planned_setting(&self) -> String {
+        format!("deltas_planned_{}", self.settings.bases)
+    }
+
+    /// Counts anew, every ten minutes, who holds what of the products of which something was downloaded; some of them at a time.
+    async fn count(&self, planner: &mut Planner) -> Result<bool, CatalogError> {
+        const COUNTED: &str = "deltas_counted";
+        let catalog = &self.publisher.catalog;
+        if planner.counting.is_none() {
+            if planner.counted.is_some_and(|counted| counted.elapsed() < COUNT_EVERY) {
+                return Ok(false);
+            }
+            planner.counted = Some(Instant::now());
+            let now = (self.now)();
+            let last = catalog.setting(COUNTED).await?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+            // Some server on this catalog may have done it; a clock that was set back does not stop it for long.
+            let every = i64::try_from(COUNT_EVERY.as_secs()).unwrap_or(i64::MAX);
+            if (0..every).contains(&now.unix().saturating_sub(last)) {
+                return Ok(false);
+            }
+            catalog.set_setting(COUNTED, &now.unix().to_string()).await?;
+            let since = Timestamp::from_unix(last.saturating_sub(LATE)).unwrap_or_default();
+            planner.counting = Some((since, None));
+        }
+        let Some((since, after)) = planner.counting else { return Ok(false) };
+        let products = catalog.products_held_since(since, after, PAGE).await?;
+        self.want(&products).await?;
+        let more = products.len() >= PAGE;
+        planner.counting = more.then_some((since, products.last().copied()));
+        Ok(more)
+    }
+
+    /// Wants what is to be wanted of these products; how many pairs are new.
+    async fn want(&self, products: &[ProductId]) -> Result<u64, CatalogError> {
+        let (catalog, now) = (&self.publisher.catalog, (self.now)());
+        let (mut wishes, mut preferred) = (Vec::new(), Vec::new());
+        for product in catalog.product_roots(products, now.plus_seconds(-HELD)).await? {
+            for (place, wish) in policy::wanted(&product, self.settings.bases).into_iter().enumerate() {
+                let known = product.known.iter().find(|known| (known.target, known.base) == (wish.target, wish.base));
+                // What is ready is preferred or not, below; of what is not, the count is for people, and for when it is ready.
+                let news = known.is_none_or(|known| {
+                    known.state != crate::catalog::DeltaState::Ready && known.clients != wish.clients
+                });
+                if news {
+                    wishes.push((place, wish));
+                }
+            }
+            preferred.extend(policy::preferred(&product));
+        }
+        // The most useful one of every product, then the second of each.
+        wishes.sort_by_key(|(place, _)| *place);
+        let wishes: Vec<_> = wishes.into_iter().map(|(_, wish)| wish).collect();
+        let new = if wishes.is_empty() { 0 } else { catalog.want_deltas(&wishes, now).await? };
+        if !preferred.is_empty() {
+            catalog.prefer_deltas(&preferred, now).await?;
+        }
+        Ok(new)
+    }
+
+    /// Whether some product wants this pair (still): there may be a newer version by now.
+    pub(super) async fn is_wanted(&self, pair: &crate::catalog::ClaimedDelta) -> Result<bool, CatalogError> {
+        let catalog = &self.publisher.catalog;
+        let products = catalog.products_with_root(&pair.target.digest, MOST_PRODUCTS).await?;
+        let since = (self.now)().plus_seconds(-HELD);
+        let wanted = catalog.product_roots(&products, since).await?.into_iter().any(|product| {
+            let mut wishes = policy::wanted(&product, self.settings.bases).into_iter();
+            wishes.any(|wish| (wish.target, wish.base) == (pair.target.digest, pair.base.digest))
+        });
+        Ok(wanted)
+    }
+}
