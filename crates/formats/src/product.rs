@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::arch::Architecture;
-use crate::image::Image;
+use crate::digest::Digest;
+use crate::image::{Image, ImageFile};
 use crate::names::VersionName;
 use crate::timestamp::Timestamp;
 
@@ -81,6 +82,22 @@ pub struct Version {
     pub extra: BTreeMap<String, serde_json::Value>,
     /// The images of this version: at most one per root file type.
     pub images: Vec<Image>,
+    /// The deltas that are there to the root files of these images, by target and base. Whether there is an older version with the base,
+    /// who writes a document looks ([`crate::simplestreams::delta`]).
+    pub deltas: Vec<Delta>,
+}
+
+/// A file that turns one root file into another one. It belongs to the two files, whatever images have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Delta {
+    /// The root file that comes out.
+    pub target: Digest,
+    /// The root file that it is made from.
+    pub base: Digest,
+    /// The delta's own bytes.
+    pub file: ImageFile,
+    /// How many clients were seen to hold the base, when they were counted last.
+    pub clients: u64,
 }
 
 /// The name under which an image is filed in its product: property `serial` when it is a valid version name, else

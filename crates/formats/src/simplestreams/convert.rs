@@ -68,7 +68,7 @@ pub const LOSSES: &[Loss] = &[
 /// give them.
 ///
 /// Left out are images whose files have no size or no hash (they could not be checked), versions whose names are
-/// no names of ours, products without `os` or `release`. Products keep the keys and the unknown fields of the document.
+/// no names of ours, products without `os` or `release`, and deltas, because who takes images in makes its own. Products keep the keys and the unknown fields of the document.
 pub fn products(document: &Document, family: Family, uploaded_at: Timestamp) -> Vec<Product> {
     document.products.iter().filter_map(|(key, entry)| product(key, entry, family, uploaded_at)).collect()
 }
@@ -87,7 +87,7 @@ fn product(key: &str, entry: &ProductEntry, family: Family, uploaded_at: Timesta
             if !pubname.is_empty() {
                 extra.insert("pubname".to_owned(), pubname.into());
             }
-            versions.push(Version { name, extra, images: Vec::new() });
+            versions.push(Version { name, extra, images: Vec::new(), deltas: Vec::new() });
         }
         if let Some(version) = versions.last_mut()
             && !version.images.iter().filter_map(slot).any(|taken| taken.conflicts(place))

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::item::Slot;
 use crate::arch::Architecture;
 
 /// Clients that read the same items.
@@ -55,6 +56,48 @@ impl Family {
     }
 }
 
+/// The kinds of deltas that a client handles.
+///
+/// All of them undo a delta between squashfs files. Incus, and LXD 5.0.3 and 5.13 to 5.21.1, look for the base of a disk under the
+/// fingerprint of the container beside it, and then a download fails for good that would have gone well without a delta (LXD issue
+/// 13264, mended in `shared/simplestreams/products.go` by pull request 13288). Older LXD passes deltas of disks over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Deltas {
+    /// Those between squashfs files.
+    #[default]
+    Squashfs,
+    /// Those between qcow2 disks, too.
+    Disks,
+}
+
+impl Deltas {
+    /// What the client that sends this header handles; one that is not known is not trusted with disks.
+    pub fn of_user_agent(header: &str) -> Self {
+        let mut words = header.split(' ');
+        let (Some("LXD"), Some(version)) = (words.next(), words.next()) else { return Self::Squashfs };
+        let numbers: Option<Vec<u32>> = version
+            .split('.')
+            .map(|word| word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten())
+            .collect();
+        let finds_bases = match numbers.as_deref() {
+            Some([5, 0, patch, ..]) => *patch >= 4,
+            Some([5, 21, patch, ..]) => *patch >= 2,
+            Some([major, minor, ..]) => (*major, *minor) >= (6, 1),
+            _ => false,
+        };
+        if finds_bases { Self::Disks } else { Self::Squashfs }
+    }
+
+    /// Whether deltas between root files of images in this place are among them.
+    pub fn reads(self, slot: Slot) -> bool {
+        match slot {
+            Slot::Squashfs => true,
+            Slot::Disk => self == Self::Disks,
+            Slot::RootTar | Slot::UnifiedContainer => false,
+        }
+    }
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -92,6 +135,51 @@ mod tests {
         ] {
             assert_eq!(Family::of_user_agent(header), family, "{header}");
         }
+    }
+
+    #[test]
+    fn deltas_of_disks_are_for_lxd_that_finds_their_base() {
+        for (header, disks) in [
+            ("LXD 5.0.2 (Linux; x86_64; 6.1; Debian GNU/Linux; 12)", false),
+            ("LXD 5.0.3 (Linux; x86_64; 6.1)", false),
+            ("LXD 5.0.4 (Linux; x86_64; 6.1)", true),
+            ("LXD 5.0.10", true),
+            ("LXD 4.0.9 (Linux; x86_64; 5.4)", false),
+            ("LXD 5.1", false),
+            ("LXD 5.12", false),
+            ("LXD 5.13 (Linux; x86_64)", false),
+            ("LXD 5.20 (Linux; x86_64)", false),
+            ("LXD 5.21.0 LTS (Linux; x86_64)", false),
+            ("LXD 5.21.1 LTS (Linux; x86_64)", false),
+            ("LXD 5.21.2 LTS (Linux; x86_64; 6.8.0; Ubuntu; 24.04) (zfs 2.1.5)", true),
+            ("LXD 5.21 (Linux; x86_64)", false),
+            ("LXD 5.22", false),
+            ("LXD 6.0", false),
+            ("LXD 6.1 (Linux; x86_64)", true),
+            ("LXD 6.10", true),
+            ("LXD 7.0", true),
+            ("LXD 6", false),
+            ("LXD +6.1", false),
+            ("LXD 6.1x", false),
+            ("LXD 99999999999.1", false),
+            ("LXD", false),
+            ("Incus 6.1 (Linux; x86_64)", false),
+            ("Incus 6.0.4 (Linux; aarch64; 6.1)", false),
+            ("python-simplestreams/0.1", false),
+            ("Headwater/6.1.0 (Linux; x86_64)", false),
+            ("", false),
+        ] {
+            assert_eq!(Deltas::of_user_agent(header) == Deltas::Disks, disks, "{header}");
+        }
+        use Slot::*;
+        assert_eq!(
+            [Squashfs, RootTar, UnifiedContainer, Disk].map(|slot| Deltas::Squashfs.reads(slot)),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            [Squashfs, RootTar, UnifiedContainer, Disk].map(|slot| Deltas::Disks.reads(slot)),
+            [true, false, false, true]
+        );
     }
 
     #[test]

@@ -46,6 +46,16 @@ impl Slot {
         }
     }
 
+    /// `ftype` of an item with a delta to such a root file; `None` where clients know of none (LXD and Incus
+    /// `shared/simplestreams/products.go`).
+    pub fn delta_ftype(self) -> Option<&'static str> {
+        match self {
+            Self::Squashfs => Some("squashfs.vcdiff"),
+            Self::Disk => Some("disk-kvm.img.vcdiff"),
+            Self::RootTar | Self::UnifiedContainer => None,
+        }
+    }
+
     /// A sentence's name for it, for messages: "a squashfs container".
     pub fn describe(self) -> &'static str {
         match self {

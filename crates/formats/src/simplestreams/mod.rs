@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The way out: products are written strictly typed, one way for each [`Family`] of clients ([`render`]), after
-//! [`item`] has said which image takes which place in a version.
+//! [`item`] has said which image takes which place in a version, and [`delta`] which delta is listed beside it.
 //!
 //! The way in: documents of other servers are read leniently ([`parse`]), and [`client`] computes from them which images
 //! a client would build. [`convert`] turns these into products of ours and says what is lost on the way. [`go`] reads
@@ -24,6 +24,7 @@
 
 pub mod client;
 pub mod convert;
+pub mod delta;
 mod document;
 pub mod family;
 pub mod go;
@@ -33,7 +34,7 @@ pub mod render;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use family::{Family, architecture_of_user_agent};
+pub use family::{Deltas, Family, architecture_of_user_agent};
 pub use item::{Slot, slot};
 
 /// Where the index lies, relative to the address that people configure; Go clients know no other place

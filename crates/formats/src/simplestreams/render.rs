@@ -26,12 +26,13 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::Formatter;
 
+use super::delta::{Clients, Roots};
 use super::item::{Slot, slot};
-use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH, SIGNED_PRODUCTS_PATH, go};
+use super::{CONTENT_ID, DATATYPE, PRODUCTS_PATH, SIGNED_PRODUCTS_PATH, go};
 use crate::digest::{Digest, Fingerprint};
 use crate::image::{Image, ImageFile, ImageFiles};
 use crate::names::AliasName;
-use crate::product::{Product, Version};
+use crate::product::{Delta, Product, Version};
 use crate::timestamp::Timestamp;
 
 /// Stands between two fragments.
@@ -178,24 +179,25 @@ impl Draft {
     }
 }
 
-/// The products document for that family of clients. The order is that of `products`; what cannot be listed is left
+/// The products document for these clients. The order is that of `products`; what cannot be listed is left
 /// out: images without a [`slot`], a fingerprint, a version name or a product key for the second time, versions and products
 /// without images.
-pub fn products<P: Borrow<Product>>(
+pub fn products<'a, P: Borrow<Product>>(
     products: impl IntoIterator<Item = P>,
-    family: Family,
+    clients: impl Into<Clients<'a>>,
     updated: Timestamp,
 ) -> Vec<u8> {
-    in_memory(|out| write_products(out, products, family, updated))
+    in_memory(|out| write_products(out, products, clients, updated))
 }
 
 /// [`products()`], written product by product: memory holds one product, and 32 bytes for each image that was written.
-pub fn write_products<P: Borrow<Product>>(
+pub fn write_products<'a, P: Borrow<Product>>(
     mut out: impl Write,
     products: impl IntoIterator<Item = P>,
-    family: Family,
+    clients: impl Into<Clients<'a>>,
     updated: Timestamp,
 ) -> io::Result<()> {
+    let clients = clients.into();
     out.write_all(&document_head(updated))?;
     let mut keys = HashSet::new();
     let mut fingerprints = HashSet::new();
@@ -205,7 +207,7 @@ pub fn write_products<P: Borrow<Product>>(
         if keys.contains(&product.key) {
             continue;
         }
-        if let Some(fragment) = fragment(product, family, &mut fingerprints) {
+        if let Some(fragment) = fragment(product, &clients, &mut fingerprints) {
             if !first {
                 out.write_all(DOCUMENT_SEPARATOR)?;
             }
@@ -228,8 +230,23 @@ pub fn document_head(updated: Timestamp) -> Vec<u8> {
 
 /// One product as a member of the document's `products`: `"key":{…}`. `None` when nothing of it can be listed; then
 /// its key does not belong into the index either. Images whose fingerprint was `seen` are left out, the others are added to it.
-pub fn product_fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Draft> {
-    fragment(product, family, seen)
+pub fn product_fragment<'a>(
+    product: &Product,
+    clients: impl Into<Clients<'a>>,
+    seen: &mut HashSet<Fingerprint>,
+) -> Option<Draft> {
+    fragment(product, &clients.into(), seen)
+}
+
+/// The deltas that the [fragment](product_fragment) of a product names when none of its fingerprints was seen before.
+pub fn listed_deltas<'a>(product: &Product, clients: impl Into<Clients<'a>>) -> Vec<Delta> {
+    let clients = clients.into();
+    let listed = Listed::of(product, &mut HashSet::new());
+    let beside = |(version, images): &(&Version, Vec<(Slot, &Image)>)| {
+        let delta = |(slot, image): &(Slot, &Image)| listed.roots.delta(version, *slot, root(image)?, &clients);
+        images.iter().filter_map(delta).map(|(delta, _)| *delta).collect::<Vec<_>>()
+    };
+    listed.versions.values().flat_map(beside).collect()
 }
 
 /// Whether there is anything of this product to list: whether [`product_fragment`] gives something.
@@ -386,6 +403,8 @@ struct ItemOut<'a> {
     path: Name<'a>,
     size: u64,
     sha256: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta_base: Option<&'a str>,
     #[serde(rename = "combined_squashfs_sha256", skip_serializing_if = "Option::is_none")]
     squashfs: Option<Fingerprint>,
     #[serde(rename = "combined_rootxz_sha256", skip_serializing_if = "Option::is_none")]
@@ -401,6 +420,7 @@ impl<'a> ItemOut<'a> {
             path: Name { file, written: &names.written, names: &names.names },
             size: file.size,
             sha256: file.digest,
+            delta_base: None,
             squashfs: None,
             root_tar: None,
             disk: None,
@@ -408,18 +428,44 @@ impl<'a> ItemOut<'a> {
     }
 }
 
-fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Option<Draft> {
-    let names = Names::default();
-    let mut versions = BTreeMap::new();
-    for version in &product.versions {
-        if versions.contains_key(version.name.as_str()) {
-            continue;
+/// What is listed of a product.
+struct Listed<'a> {
+    versions: BTreeMap<&'a str, (&'a Version, Vec<(Slot, &'a Image)>)>,
+    /// For deltas alone: nothing is in it when there are none.
+    roots: Roots<'a>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(product: &'a Product, seen: &mut HashSet<Fingerprint>) -> Self {
+        let mut versions = BTreeMap::new();
+        for version in &product.versions {
+            if versions.contains_key(version.name.as_str()) {
+                continue;
+            }
+            let chosen = choose(version, seen);
+            if !chosen.is_empty() {
+                versions.insert(version.name.as_str(), (version, chosen));
+            }
         }
-        let chosen = choose(version, seen);
-        if !chosen.is_empty() {
-            versions.insert(version.name.as_str(), (version, chosen));
-        }
+        let deltas = versions.values().any(|(version, _)| !version.deltas.is_empty());
+        let roots = versions.iter().filter(|_| deltas).flat_map(|(name, (_, images))| {
+            images.iter().filter_map(|(slot, image)| Some((*slot, root(image)?.digest, *name)))
+        });
+        Self { roots: Roots::new(roots), versions }
     }
+}
+
+fn root(image: &Image) -> Option<&ImageFile> {
+    match &image.files {
+        ImageFiles::Split { root, .. } => Some(root),
+        ImageFiles::Unified(_) => None,
+    }
+}
+
+fn fragment(product: &Product, clients: &Clients<'_>, seen: &mut HashSet<Fingerprint>) -> Option<Draft> {
+    let names = Names::default();
+    let listed = Listed::of(product, seen);
+    let (versions, family) = (&listed.versions, clients.family);
     let (_, (_, newest)) = versions.last_key_value()?;
     let requirements = requirements(newest);
     let given = (!requirements.is_empty()).then_some(&requirements);
@@ -439,7 +485,7 @@ fn fragment(product: &Product, family: Family, seen: &mut HashSet<Fingerprint>) 
         extra: foreign(&product.extra),
         versions: versions
             .iter()
-            .map(|(name, (version, images))| (*name, version_out(version, images, family, &names)))
+            .map(|(name, (version, images))| (*name, version_out(version, images, &listed.roots, clients, &names)))
             .collect(),
     };
     let mut text = Counted { text: Vec::new(), written: &names.written };
@@ -471,7 +517,8 @@ fn choose<'a>(version: &'a Version, seen: &mut HashSet<Fingerprint>) -> Vec<(Slo
 fn version_out<'a>(
     version: &'a Version,
     images: &[(Slot, &'a Image)],
-    family: Family,
+    roots: &Roots<'a>,
+    clients: &Clients<'_>,
     names: &'a Names,
 ) -> VersionOut<'a> {
     let text = |key: &str| not_empty(version.extra.get(key).and_then(Value::as_str));
@@ -479,15 +526,18 @@ fn version_out<'a>(
         label: images.iter().find_map(|(_, image)| image.property("label")).or_else(|| text("label")),
         pubname: text("pubname"),
         extra: foreign(&version.extra),
-        items: items(images, family, names),
+        items: items(version, images, roots, clients, names),
     }
 }
 
 fn items<'a>(
+    version: &'a Version,
     images: &[(Slot, &'a Image)],
-    family: Family,
+    roots: &Roots<'a>,
+    clients: &Clients<'_>,
     names: &'a Names,
 ) -> BTreeMap<Cow<'static, str>, ItemOut<'a>> {
+    let family = clients.family;
     let mut items = BTreeMap::new();
     let mut metadata_items: Vec<ItemOut<'a>> = Vec::new();
     for (slot, image) in images {
@@ -495,6 +545,12 @@ fn items<'a>(
             (ImageFiles::Split { metadata, root }, Some(ftype)) => {
                 let stem = if *slot == Slot::Disk { "disk" } else { "root" };
                 items.insert(format!("{stem}.{}", root.format.extension()).into(), ItemOut::new(ftype, root, names));
+                if let Some((delta, base)) = roots.delta(version, *slot, root, clients)
+                    && let Some(ftype) = slot.delta_ftype()
+                {
+                    let item = ItemOut { delta_base: Some(base), ..ItemOut::new(ftype, &delta.file, names) };
+                    items.insert(format!("{stem}.{base}.{}", delta.file.format.extension()).into(), item);
+                }
                 let position =
                     metadata_items.iter().position(|item| item.sha256 == metadata.digest).unwrap_or_else(|| {
                         metadata_items.push(ItemOut::new("", metadata, names));

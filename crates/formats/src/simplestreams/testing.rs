@@ -60,6 +60,7 @@ pub(crate) fn product(os: &str, release: &str, variant: &str, arch: &str, versio
                 name: VersionName::new(*name).unwrap(),
                 extra: BTreeMap::new(),
                 images: images.clone(),
+                deltas: Vec::new(),
             })
             .collect(),
     }

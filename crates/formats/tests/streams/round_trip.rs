@@ -158,7 +158,7 @@ fn product() -> impl Strategy<Value = Product> {
                         images.iter_mut().for_each(|image| image.architecture = line.architecture);
                         let mut seen = HashSet::new();
                         images.retain(|image| seen.insert(image.fingerprint));
-                        Version { name, extra, images }
+                        Version { name, extra, images, deltas: Vec::new() }
                     })
                     .collect(),
                 line,

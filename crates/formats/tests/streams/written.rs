@@ -56,6 +56,7 @@ fn debian() -> Product {
         versions: vec![Version {
             name: VersionName::new("20240103_07:42").unwrap(),
             extra: BTreeMap::new(),
+            deltas: Vec::new(),
             images: vec![
                 image(
                     0x22,

@@ -4,7 +4,7 @@
 //! of a product that is gone stays, so that who has an older listing learns of it. A product may be noted too often, which costs a
 //! little; never too seldom.
 //!
-//! What is listed of a product are its rows and its names. A name that is made by hand reaches further than the products that it
+//! What is listed of a product are its rows, its names, and the deltas to its root files. A name that is made by hand reaches further than the products that it
 //! leads to: while it leads to something that is seen, it takes a generated name of the same spelling away from all other products.
 
 use std::collections::{BTreeSet, HashMap};
@@ -78,6 +78,16 @@ pub(super) async fn format(tx: &mut Tx, digest: &str, format: &str) -> Result<()
          WHERE b.digest = $1 AND b.format <> $2 {AGAIN}"
     );
     tx.execute(sql, values![digest, format]).await?;
+    Ok(())
+}
+
+/// Notes the products that have a root file, of whatever project: what can be made into it changes.
+pub(super) async fn root(tx: &mut Tx, digest: &str) -> Result<(), CatalogError> {
+    let sql = format!(
+        "{NOTE} image_files f JOIN images i ON i.id = f.image_id JOIN products p ON p.id = i.product_id \
+         JOIN revision r ON r.id = 1 WHERE f.digest = $1 AND f.role = 'root' {AGAIN}"
+    );
+    tx.execute(sql, values![digest]).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 
-use headwater_formats::image::Image;
+use headwater_formats::image::{Image, ImageFiles};
 use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
@@ -10,7 +10,7 @@ use super::place::place;
 use super::records::Changed;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
-use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, changes, names};
+use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, changes, deltas, names};
 use crate::auth::{Actor, IdentityId};
 
 /// An image whose bytes are durable, ready to be listed.
@@ -92,6 +92,12 @@ impl Catalog {
         // When all were there already, nothing was changed.
         let changed = taken.iter().any(|image| image.new);
         if changed {
+            let listed = taken.iter().zip(new).filter(|(image, _)| image.new);
+            let roots = listed.filter_map(|(_, new)| match &new.image.files {
+                ImageFiles::Split { root, .. } => Some(root.digest.to_string()),
+                ImageFiles::Unified(_) => None,
+            });
+            deltas::revive(&mut tx, &roots.collect::<Vec<_>>()).await?;
             for product in products {
                 names::refresh(&mut tx, product).await?;
             }

@@ -5,7 +5,7 @@ use headwater_formats::image::ImageFile;
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
-use super::engine::{Batch, values};
+use super::engine::{Batch, Tx, values};
 use super::remove::GUESTS;
 use super::sight::private_projects;
 use super::{Catalog, CatalogError, rows};
@@ -18,16 +18,18 @@ pub struct BlobUse {
     pub file: ImageFile,
     /// The images that are made of it.
     pub images: Vec<(ProjectName, Fingerprint)>,
+    /// The deltas whose bytes it is, as target and base.
+    pub deltas: Vec<(Digest, Digest)>,
 }
 
-/// A blob that no image needs any more.
+/// A blob that no image and no delta needs any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired {
     /// Its digest.
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
-    /// When the last image that needed it was deleted.
+    /// When the last image that needed it was deleted; of a delta, the last one that had its target, or its base.
     pub retired_at: Timestamp,
 }
 
@@ -37,24 +39,15 @@ impl Catalog {
     pub async fn file(&self, viewer: &Viewer, digest: &Digest) -> Result<Option<ImageFile>, CatalogError> {
         let mut tx = self.engine.read().await?;
         let digest = digest.to_string();
-        let found = match private_projects(&mut tx, viewer).await? {
-            None => {
-                tx.row("SELECT b.size, b.format FROM blobs b WHERE b.digest = $1", values![digest.as_str()]).await?
-            }
-            Some(mut audiences) => {
-                audiences.insert(0, GUESTS);
+        let select = "SELECT b.size, b.format FROM blobs b WHERE b.digest = $1";
+        let found = match audiences(&mut tx, viewer).await? {
+            None => tx.row(select, values![digest.as_str()]).await?,
+            Some(audiences) => {
                 let mut found = None;
                 for batch in Batch::of(&audiences) {
                     let mut values = values![digest.as_str()];
-                    let list = batch.bind(&mut values);
-                    // Nobody but guests has the number 0: as a project's id it matches nothing.
-                    let sql = format!(
-                        "SELECT b.size, b.format FROM blobs b WHERE b.digest = $1 AND (EXISTS \
-                         (SELECT 1 FROM image_files f JOIN images i ON i.id = f.image_id \
-                         WHERE f.digest = b.digest AND (i.public = 1 OR i.project_id IN ({list}))) OR EXISTS \
-                         (SELECT 1 FROM retired_access a WHERE a.digest = b.digest AND a.audience IN ({list})))"
-                    );
-                    found = tx.row(sql, values).await?;
+                    let seen = seen("b.digest", &batch.bind(&mut values));
+                    found = tx.row(format!("{select} AND {seen}"), values).await?;
                     if found.is_some() {
                         break;
                     }
@@ -66,20 +59,17 @@ impl Catalog {
         found.map(|row| rows::file(digest, row.int(0)?, row.text(1)?)).transpose()
     }
 
-    /// Whether an image needs this file. One that none needs is on its way out: a sweep removes its bytes before its row goes.
+    /// Whether an image needs this file, or a delta is made of it whose files are needed. One that nothing needs is on its way out: a sweep
+    /// removes its bytes before its row goes.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn is_file_needed(&self, digest: &Digest) -> Result<bool, CatalogError> {
-        let mut tx = self.engine.read().await?;
-        let digest = digest.to_string();
-        let sql = "SELECT 1 FROM image_files f WHERE f.digest = $1 LIMIT 1";
-        let found = tx.row(sql, values![digest.as_str()]).await?;
-        tx.commit().await?;
-        Ok(found.is_some())
+        let sql = "SELECT 1 FROM blobs WHERE digest = $1 AND retired_at IS NULL";
+        Ok(!self.engine.fetch(sql, values![digest.to_string()]).await?.is_empty())
     }
 
-    /// Up to `limit` blobs that images need, by digest, after the given one.
+    /// Up to `limit` blobs that images need, and deltas between files that images need, by digest, after the given one.
     pub async fn blobs_in_use(&self, after: Option<Digest>, limit: usize) -> Result<Vec<BlobUse>, CatalogError> {
         let mut tx = self.engine.read().await?;
         let mut uses = Vec::new();
@@ -90,10 +80,12 @@ impl Catalog {
             )
             .await?
         {
-            uses.push(BlobUse { file: rows::file(row.text(0)?, row.int(1)?, row.text(2)?)?, images: Vec::new() });
+            let file = rows::file(row.text(0)?, row.int(1)?, row.text(2)?)?;
+            uses.push(BlobUse { file, images: Vec::new(), deltas: Vec::new() });
         }
         let digests: Vec<String> = uses.iter().map(|one| one.file.digest.to_string()).collect();
         let mut images: HashMap<Digest, Vec<(ProjectName, Fingerprint)>> = HashMap::new();
+        let mut deltas: HashMap<Digest, Vec<(Digest, Digest)>> = HashMap::new();
         for batch in Batch::of(&digests) {
             let mut values = values![];
             let sql = format!(
@@ -106,10 +98,20 @@ impl Catalog {
                     (rows::parse("a project's name", &row.text(1)?)?, rows::parse("a fingerprint", &row.text(2)?)?);
                 images.entry(rows::parse("a digest", &row.text(0)?)?).or_default().push(image);
             }
+            let mut values = values![];
+            let sql = format!(
+                "SELECT d.digest, d.target, d.base FROM deltas d WHERE d.digest IN ({}) ORDER BY d.digest, d.target, d.base",
+                batch.bind(&mut values)
+            );
+            for row in tx.rows(sql, values).await? {
+                let digest = |column| rows::parse::<Digest>("a digest", &row.text(column)?);
+                deltas.entry(digest(0)?).or_default().push((digest(1)?, digest(2)?));
+            }
         }
         tx.commit().await?;
         for one in &mut uses {
             one.images = images.remove(&one.file.digest).unwrap_or_default();
+            one.deltas = deltas.remove(&one.file.digest).unwrap_or_default();
         }
         Ok(uses)
     }
@@ -147,7 +149,8 @@ impl Catalog {
     }
 
     /// Forgets a blob if it is still retired since before that moment, and calls `remove` while no publisher can come
-    /// to need it (the transaction is open, the store is locked). `false` when it is needed again.
+    /// to need it (the transaction is open, the store is locked). `false` when it is needed again, and of the bytes of a delta before
+    /// [`Catalog::end_deltas`].
     ///
     /// # Errors
     /// [`CatalogError::Remove`] when `remove` fails: the blob stays retired, and can be tried again.
@@ -160,7 +163,8 @@ impl Catalog {
         let mut tx = self.engine.write().await?;
         let forgotten = tx
             .execute(
-                "DELETE FROM blobs WHERE digest = $1 AND retired_at < $2",
+                "DELETE FROM blobs WHERE digest = $1 AND retired_at < $2 \
+                 AND NOT EXISTS (SELECT 1 FROM deltas d WHERE d.digest = $1)",
                 values![digest.to_string(), before.unix()],
             )
             .await?;
@@ -198,6 +202,25 @@ impl Catalog {
         tx.commit().await?;
         Ok(ended)
     }
+}
+
+/// Whose files a viewer may have: guests', and those of the projects whose private images they see; `None` is everybody's.
+pub(super) async fn audiences(tx: &mut Tx, viewer: &Viewer) -> Result<Option<Vec<i64>>, CatalogError> {
+    Ok(private_projects(tx, viewer).await?.map(|mut projects| {
+        projects.insert(0, GUESTS);
+        projects
+    }))
+}
+
+/// The condition that a file, by the column with its digest, is one that these audiences may have: of an image that they see, or saw until it was
+/// deleted, and its grace is not over.
+pub(super) fn seen(digest: &str, audiences: &str) -> String {
+    // Nobody but guests has the number 0: as a project's id it matches nothing.
+    format!(
+        "(EXISTS (SELECT 1 FROM image_files f JOIN images i ON i.id = f.image_id \
+         WHERE f.digest = {digest} AND (i.public = 1 OR i.project_id IN ({audiences}))) OR EXISTS \
+         (SELECT 1 FROM retired_access a WHERE a.digest = {digest} AND a.audience IN ({audiences})))"
+    )
 }
 
 fn start(after: Option<Digest>) -> String {

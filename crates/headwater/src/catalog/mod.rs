@@ -19,10 +19,13 @@ mod aliases;
 mod audit;
 mod changes;
 mod commit;
+mod delta_list;
 mod delta_work;
+mod deltas;
 mod engine;
 mod error;
 mod files;
+mod held;
 mod identities;
 mod images;
 mod lists;
@@ -58,12 +61,15 @@ pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
 pub use changes::{Changed, Changes};
 pub use commit::{Committed, NewImage};
+pub use delta_list::{DeltaCursor, DeltaPlace, DeltaRow};
 pub use delta_work::{
-    ClaimedDelta, DeltaClaim, DeltaCursor, DeltaPlace, DeltaRow, DeltaState, DeltaWish, KnownDelta, MOST_ATTEMPTS,
-    PlanMark, ProductId, ProductRoot, ProductRoots,
+    ClaimedDelta, DeltaClaim, DeltaState, DeltaWish, KnownDelta, MOST_ATTEMPTS, PlanMark, ProductId, ProductRoot,
+    ProductRoots,
 };
+pub use deltas::DeltaFile;
 pub use error::CatalogError;
 pub use files::{BlobUse, Retired};
+pub use held::HeldNote;
 pub use identities::{Credential, IdentityEdit, NewIdentity};
 pub use images::{Found, ImageAlias, ImageEdit, Placement, StoredImage};
 pub use lists::{Form, ImageList, ImageText, ListPage};

@@ -12,11 +12,12 @@ use headwater_formats::names::{AliasName, ProjectName, ViewName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::engine::values;
 use super::{
-    AliasTarget, AuditQuery, Catalog, Credential, Form, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage,
-    OperationClass, Purpose, StoredOperation, Wanted,
+    AliasTarget, AuditQuery, Catalog, Credential, Form, HeldNote, IdentityEdit, ImageEdit, Join, Location, NewIdentity,
+    NewImage, OperationClass, Purpose, StoredOperation, Wanted,
 };
-use crate::auth::{Grant, Manages, Role, SecretHash, Viewer};
+use crate::auth::{Grant, IdentityId, Manages, Role, SecretHash, Viewer};
 
 static SEEN: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
 
@@ -182,6 +183,7 @@ async fn no_statement_walks_through_a_table() {
         let root = Digest::from_bytes([1, 2].repeat(16).try_into().unwrap());
         catalog.has_product_with_file(&viewer, &project, &root, |_| false).await.unwrap();
     }
+    deltas(&catalog, now).await;
     let fingerprint = Fingerprint::from_bytes([1; 32]);
     let edit = ImageEdit { public: Some(true), properties: Some(BTreeMap::new()), ..ImageEdit::default() };
     catalog.edit_image(&project, &fingerprint, &edit, now).await.unwrap();
@@ -212,6 +214,8 @@ async fn no_statement_walks_through_a_table() {
     catalog.blobs_in_use(None, 10).await.unwrap();
     catalog.known_blobs(None, 10).await.unwrap();
     let before = now.plus_seconds(1);
+    catalog.end_deltas(before).await.unwrap();
+    catalog.forget_held(before).await.unwrap();
     let gone = catalog.retired(before, 10).await.unwrap()[0].digest;
     assert!(catalog.forget_blob(&gone, before, || Ok(())).await.unwrap());
     assert!(catalog.remove_unknown_blob(&gone, || Ok(())).await.unwrap());
@@ -233,6 +237,38 @@ async fn no_statement_walks_through_a_table() {
         }
     }
     assert!(bad.is_empty(), "{bad}");
+}
+
+/// Lists a delta to the file of image 2, which the ones of images 1 and 3 can be made into; the test deletes image 1.
+async fn deltas(catalog: &Catalog, now: Timestamp) {
+    let root = |number: u8| Digest::from_bytes([number, 2].repeat(16).try_into().unwrap());
+    let mut tx = catalog.engine.write().await.unwrap();
+    for base in [1, 3] {
+        let sql = "INSERT INTO deltas (target, base, state, clients, why, attempts, asked_at, claimed_by, claimed_until) \
+             VALUES ($1, $2, 'building', 1, '', 1, $3, 'test', $3)";
+        tx.execute(sql, values![root(2).to_string(), root(base).to_string(), now.unix()]).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    for base in [1, 3] {
+        let file = ImageFile {
+            digest: Digest::from_bytes([base, 9].repeat(16).try_into().unwrap()),
+            size: 1,
+            format: FileFormat::Vcdiff,
+        };
+        assert!(catalog.list_delta(&root(2), &root(base), &file, "test", now, || Ok(())).await.unwrap());
+    }
+    let bytes = Digest::from_bytes([3, 9].repeat(16).try_into().unwrap());
+    for viewer in [Viewer::guest(), Viewer::operator()] {
+        assert!(catalog.delta_file(&viewer, &bytes).await.unwrap().is_some());
+    }
+    assert_eq!(catalog.deltas_of_bytes(&bytes).await.unwrap().len(), 1);
+    assert_eq!(catalog.drop_delta(&bytes, now).await.unwrap(), 1);
+    let identity = IdentityId(7);
+    let note = |root| HeldNote { root, identity: Some(identity), client: "a".to_owned() };
+    catalog.note_held(&[note(root(1)), note(root(3)), note(root(1))], now).await.unwrap();
+    assert_eq!(catalog.bases_held(identity).await.unwrap(), [root(1)]);
+    assert_eq!(catalog.bases_preferred(identity).await.unwrap(), []);
+    catalog.held_secret(|| Ok("secret".to_owned())).await.unwrap();
 }
 
 async fn identities(catalog: &Catalog, project: &ProjectName, now: Timestamp) {

@@ -3,15 +3,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use headwater_formats::alias::split_arch;
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::Digest;
+use headwater_formats::image::ImageFiles;
 use headwater_formats::names::ProjectName;
-use headwater_formats::product::{Line, Product, Version};
+use headwater_formats::product::{Delta, Line, Product, Version};
 use serde_json::Value as Json;
 
 use super::engine::{Batch, Tx, Value, values};
 use super::names::{Following, fixed, following};
 use super::rows::{self, ImageRow, from_json};
 use super::sight::{Sight, sight};
-use super::{Catalog, CatalogError, ImageAlias};
+use super::{Catalog, CatalogError, ImageAlias, deltas};
 use crate::auth::Viewer;
 
 /// A product's own row.
@@ -34,7 +35,8 @@ pub struct Listed {
 impl Catalog {
     /// Up to `limit` products in the byte order of their keys, after the given one, with all the versions and images
     /// that the viewer may see (versions in ascending byte order of their names) and the product's alias names: generated
-    /// ones, hand-made ones that follow it, and fixed ones of images of its newest version. Products without a visible image are left out.
+    /// ones, hand-made ones that follow it, and fixed ones of images of its newest version, and the deltas that are ready to their root
+    /// files. Products without a visible image are left out.
     ///
     /// What is said of the product (its line's spelling, title, code name, version) are the properties of its newest visible image.
     /// Names are without the product's architecture at their end, because clients add it.
@@ -178,6 +180,7 @@ async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Ve
     let ids: Vec<i64> = page.iter().map(|row| row.id).collect();
     let mut images = visible_images(tx, sight, &ids).await?;
     let mut extras = version_extras(tx, &ids).await?;
+    let deltas = deltas::of_products(tx, sight, &ids).await?;
     let mut following = following(tx, sight, &ids).await?;
     let newest: Vec<i64> = images.values().flat_map(|images| of_newest_version(images)).map(|row| row.id).collect();
     let mut fixed = fixed(tx, &newest).await?;
@@ -189,7 +192,7 @@ async fn complete(tx: &mut Tx, sight: Sight, page: Vec<ProductRow>) -> Result<Ve
             let fixed = newest.filter_map(|image| fixed.remove(&image.id)).flatten().collect();
             let following = following.remove(&row.id).unwrap_or_default();
             let (names, fixed) = names(following, fixed, row.line.architecture);
-            Listed { product: assemble(row, images, names, &mut extras), fixed }
+            Listed { product: assemble(row, images, names, &mut extras, &deltas), fixed }
         })
         .collect())
 }
@@ -285,6 +288,7 @@ fn assemble(
     images: Vec<ImageRow>,
     aliases: Vec<String>,
     extras: &mut HashMap<(i64, String), BTreeMap<String, Json>>,
+    deltas: &HashMap<Digest, Vec<Delta>>,
 ) -> Product {
     let newest = images.last().map(|row| &row.image);
     let property = |key: &str| newest.and_then(|image| image.property(key)).map(str::to_owned);
@@ -304,9 +308,17 @@ fn assemble(
             Some(version) if version.name == name => version.images.push(image.image),
             _ => {
                 let extra = extras.remove(&(row.id, name.as_str().to_owned())).unwrap_or_default();
-                product.versions.push(Version { name, extra, images: vec![image.image] });
+                product.versions.push(Version { name, extra, images: vec![image.image], deltas: Vec::new() });
             }
         }
+    }
+    for version in product.versions.iter_mut().filter(|_| !deltas.is_empty()) {
+        let roots = version.images.iter().filter_map(|image| match &image.files {
+            ImageFiles::Split { root, .. } => Some(root.digest),
+            ImageFiles::Unified(_) => None,
+        });
+        let roots: BTreeSet<Digest> = roots.collect();
+        version.deltas = roots.iter().filter_map(|root| deltas.get(root)).flatten().copied().collect();
     }
     product
 }

@@ -1,4 +1,5 @@
 use headwater_formats::digest::Fingerprint;
+use headwater_formats::image::FileRole;
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
@@ -9,7 +10,7 @@ use super::place::tidy;
 use super::records::{self, Changed};
 use super::rows::ImageRow;
 use super::sight::project_id;
-use super::{Catalog, CatalogError, bump_revision, changes};
+use super::{Catalog, CatalogError, bump_revision, changes, deltas};
 
 /// Stands for everybody in `retired_access.audience`, where else is a project's id.
 pub(super) const GUESTS: i64 = 0;
@@ -56,7 +57,7 @@ pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Times
     records::forget(tx, project, row.id).await?;
     tx.execute("DELETE FROM images WHERE id = $1", values![row.id]).await?;
     let audience = if row.image.public { GUESTS } else { project };
-    for (_, file) in row.image.files.iter() {
+    for (role, file) in row.image.files.iter() {
         let digest = file.digest.to_string();
         tx.execute(
             "INSERT INTO retired_access (digest, audience, ended_at) VALUES ($1, $2, $3) \
@@ -65,12 +66,15 @@ pub(super) async fn retire(tx: &mut Tx, project: i64, row: &ImageRow, now: Times
             values![digest.as_str(), audience, now.unix()],
         )
         .await?;
-        tx.execute(
+        let sql = format!(
             "UPDATE blobs SET retired_at = $1 WHERE digest = $2 \
-             AND NOT EXISTS (SELECT 1 FROM image_files f WHERE f.digest = $2)",
-            values![now.unix(), digest],
-        )
-        .await?;
+             AND NOT EXISTS (SELECT 1 FROM image_files f WHERE f.digest = $2) AND NOT {}",
+            deltas::NEEDED
+        );
+        let retired = tx.execute(sql, values![now.unix(), digest.as_str()]).await?;
+        if retired > 0 && role == FileRole::Root {
+            deltas::retire(tx, &digest, now).await?;
+        }
     }
     if let Some((product, version)) = &row.place {
         tidy(tx, *product, version).await?;

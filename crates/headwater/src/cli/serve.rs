@@ -34,6 +34,8 @@ const DOWNLOADS_EVERY: Duration = Duration::from_secs(5);
 /// How often the files of deleted images are removed whose grace is over, and what crashed publishers left; first at
 /// the start.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// How long it counts that a client downloaded an image: 90 days.
+const HELD_SECONDS: i64 = 90 * 24 * 3600;
 
 /// About how often it is asked whether images that follow their source are due to be looked for there.
 const REFRESH_EVERY: Duration = Duration::from_secs(600);
@@ -289,6 +291,12 @@ async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
             ),
             Err(error) => {
                 tracing::warn!(%error, "files that nobody needs could not be removed; the next try is in an hour")
+            }
+        }
+        match publisher.catalog.forget_held(now().plus_seconds(-HELD_SECONDS)).await {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "what clients held long ago could not be forgotten; the next try is in an hour")
             }
         }
         if keep.audit_days > 0 {

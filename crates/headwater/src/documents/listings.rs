@@ -152,7 +152,9 @@ impl Listings {
                 stream: stream.clone(),
                 current: Mutex::default(),
                 used: Mutex::new(Instant::now()),
-                named: 512 + stream.filters.iter().map(|filter| filter.to_string().len() as u64 * 2).sum::<u64>(),
+                named: 512
+                    + stream.filters.iter().map(|filter| filter.to_string().len() as u64 * 2).sum::<u64>()
+                    + stream.bases.len() as u64 * 64,
                 work: tokio::sync::Mutex::default(),
             })
         });
@@ -300,7 +302,7 @@ fn rendered(page: Vec<Changed>, stream: &Stream, spool: &Arc<Spool>) -> io::Resu
         let product = listed.and_then(|listed| stream.narrow(listed.product));
         // A project has each image once.
         let draft =
-            product.and_then(|product| render::product_fragment(&product, stream.family, &mut Default::default()));
+            product.and_then(|product| render::product_fragment(&product, stream.clients(), &mut Default::default()));
         match draft {
             Some(draft) => {
                 shown.push(Rendered::new(key.clone(), &draft)?);

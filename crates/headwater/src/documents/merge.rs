@@ -241,6 +241,7 @@ mod tests {
             // Says whose version it is.
             extra: BTreeMap::from([("of".to_owned(), place.into())]),
             images: Vec::new(),
+            deltas: Vec::new(),
         };
         let product = Product {
             key: line.key(),

@@ -41,10 +41,12 @@ mod spool;
 
 use std::collections::{BTreeSet, HashSet};
 
+use headwater_formats::digest::Digest;
 use headwater_formats::names::ProjectName;
-use headwater_formats::product::Product;
-use headwater_formats::simplestreams::Family;
+use headwater_formats::product::{Delta, Product};
+use headwater_formats::simplestreams::delta::Clients;
 use headwater_formats::simplestreams::render::{self, Draft, FilesAt};
+use headwater_formats::simplestreams::{Deltas, Family};
 use headwater_formats::view::View;
 
 use crate::auth::Viewer;
@@ -81,17 +83,33 @@ pub struct Stream {
     pub filters: Vec<View>,
     /// For which clients.
     pub family: Family,
+    /// Which deltas these clients handle.
+    pub deltas: Deltas,
+    /// Root files that they are known to hold, the one that most of them hold first. No more than make a difference
+    /// ([`Catalog::bases_preferred`]), so that most callers have the same stream.
+    pub bases: Vec<Digest>,
 }
 
 impl Stream {
-    /// What this viewer sees of a project.
+    /// What this viewer sees of a project, for clients of which nothing else is known.
     pub fn of_project(viewer: &Viewer, project: ProjectName, filter: View, family: Family) -> Self {
         Self {
             private: viewer.sees_private_in(&project),
             projects: Projects::One(project),
             filters: vec![filter],
             family,
+            deltas: Deltas::default(),
+            bases: Vec::new(),
         }
+    }
+
+    fn clients(&self) -> Clients<'_> {
+        Clients { family: self.family, deltas: self.deltas, bases: &self.bases }
+    }
+
+    /// The deltas that the documents name of a product that is listed.
+    pub fn deltas_of(&self, product: &Product) -> Vec<Delta> {
+        render::listed_deltas(product, self.clients())
     }
 
     fn viewer(&self) -> Viewer {
@@ -185,7 +203,9 @@ pub async fn with_each_product<T>(
                 // A project has each image once.
                 fingerprints.clear();
             }
-            let Some(fragment) = render::product_fragment(&product, stream.family, &mut fingerprints) else { continue };
+            let Some(fragment) = render::product_fragment(&product, stream.clients(), &mut fingerprints) else {
+                continue;
+            };
             if !keys.is_empty() {
                 products.push(render::DOCUMENT_SEPARATOR);
             }

@@ -368,7 +368,12 @@ pub(super) mod tests {
             version: None,
             aliases: vec!["images/".into()],
             extra: [("more".to_owned(), trap)].into(),
-            versions: vec![Version { name: version_name(&image), extra: Default::default(), images: vec![image] }],
+            versions: vec![Version {
+                name: version_name(&image),
+                extra: Default::default(),
+                images: vec![image],
+                deltas: Vec::new(),
+            }],
         };
         let draft = render::product_fragment(&product, Family::Any, &mut Default::default()).unwrap();
         let stored = spool().put(vec![Rendered::new(product.key, &draft).unwrap()]).unwrap();

@@ -2,7 +2,8 @@
 //! `/f/<grant>/`, for who holds the grant.
 //!
 //! The catalog says whether the caller may have the file; the blobs give the bytes. It is opened before the answer begins, so
-//! that deleting it meanwhile does not cut the answer short. This file does not know which image a file belongs to.
+//! that deleting it meanwhile does not cut the answer short. This file does not know which image a file belongs to. A delta is given to who may have
+//! the root file that comes out of it.
 
 use std::borrow::Cow;
 
@@ -16,11 +17,11 @@ use super::caller::Caller;
 use super::conditional::Validators;
 use super::respond::{self, OpenFile};
 use super::route::Dialect;
-use super::{Connection, State, failed, signing};
+use super::{Connection, State, failed, held, signing};
 use crate::auth::address::FileGrant;
 use crate::auth::{Access, Viewer};
 use crate::blobs::{BlobError, Blobs, OpenBlob};
-use crate::catalog::CatalogError;
+use crate::catalog::{Catalog, CatalogError};
 
 /// What is told of a file that is not there, or not for the caller.
 pub(super) const NO_SUCH_FILE: &str = "there is no such file here; fetch the list of images again";
@@ -62,6 +63,34 @@ pub async fn signed(
 struct Found {
     file: ImageFile,
     public: bool,
+    /// The root file that a client has when it has this: the file itself, or what comes out of a delta.
+    root: Option<Digest>,
+}
+
+/// A file that the catalog names, an image's or a delta.
+struct Named {
+    file: ImageFile,
+    /// The files of images that it stands for: itself, or what comes out of a delta.
+    stands_for: Vec<Digest>,
+}
+
+/// The file, if the viewer may have it. What an address ends in says which kind it is, whatever else is made of the same bytes.
+async fn named(
+    catalog: &Catalog,
+    viewer: &Viewer,
+    digest: &Digest,
+    format: FileFormat,
+) -> Result<Option<Named>, CatalogError> {
+    Ok(match format {
+        FileFormat::Vcdiff => {
+            let delta = catalog.delta_file(viewer, digest).await?;
+            delta.map(|delta| Named { file: delta.file, stands_for: delta.targets })
+        }
+        _ => {
+            let file = catalog.file(viewer, digest).await?.filter(|file| file.format == format);
+            file.map(|file| Named { file, stands_for: vec![*digest] })
+        }
+    })
 }
 
 /// The file, if who has this access may have it. A token that is bound to a view may have the files of images that the view
@@ -74,21 +103,25 @@ async fn find(
 ) -> Result<Option<Found>, CatalogError> {
     let catalog = &state.app.catalog;
     let viewer = access.viewer();
-    let Some(file) = catalog.file(viewer, digest).await?.filter(|file| file.format == format) else { return Ok(None) };
-    let public = !access.is_trusted() || catalog.file(&Viewer::guest(), digest).await?.is_some();
-    let found = Some(Found { file, public });
+    let Some(Named { file, stands_for }) = named(catalog, viewer, digest, format).await? else { return Ok(None) };
+    let public = !access.is_trusted() || named(catalog, &Viewer::guest(), digest, format).await?.is_some();
+    let root = stands_for.first().filter(|_| held::is_worth_noting(format)).copied();
+    let found = Some(Found { file, public, root });
     let Some(bound) = access.identity().and_then(|identity| identity.view.as_ref()) else { return Ok(found) };
     let Some(view) = catalog.saved_view(bound).await? else { return Ok(None) };
     let filter = view.view.of_any_age();
-    let passes = |product| {
-        let images = filter.narrow(product).into_iter().flat_map(|product| product.versions).flat_map(|v| v.images);
-        images.into_iter().any(|image| image.files.iter().any(|(_, file)| file.digest == *digest))
-    };
-    match catalog.has_product_with_file(viewer, &view.project, digest, passes).await {
-        Ok(true) => Ok(found),
-        Ok(false) | Err(CatalogError::NoProject(_)) => Ok(None),
-        Err(error) => Err(error),
+    for digest in &stands_for {
+        let passes = |product| {
+            let images = filter.narrow(product).into_iter().flat_map(|product| product.versions).flat_map(|v| v.images);
+            images.into_iter().any(|image| image.files.iter().any(|(_, file)| file.digest == *digest))
+        };
+        match catalog.has_product_with_file(viewer, &view.project, digest, passes).await {
+            Ok(true) => return Ok(found),
+            Ok(false) | Err(CatalogError::NoProject(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(None)
 }
 
 fn missing() -> Response<Body> {
@@ -103,7 +136,7 @@ async fn send(
     format: FileFormat,
     cache: Cow<'static, str>,
 ) -> Response<Body> {
-    let Found { file, public } = match find(state, &caller.access, &digest, format).await {
+    let Found { file, public, root } = match find(state, &caller.access, &digest, format).await {
         Ok(Some(found)) => found,
         Ok(None) => return missing(),
         Err(error) => return failed(Dialect::Text, "a file could not be looked up", &error),
@@ -129,6 +162,9 @@ async fn send(
     let response = respond::file(request, open, &state.pool);
     if !public && request.method == Method::GET && response.status().is_success() {
         state.downloads.note(&caller.actor, None, digest, (state.now)());
+    }
+    if let Some(root) = root.filter(|_| request.method == Method::GET && held::is_from_the_beginning(&response)) {
+        state.held.note(&caller.actor, root);
     }
     response
 }

@@ -34,6 +34,7 @@ pub mod connection;
 pub mod file_body;
 pub mod files;
 pub mod guard;
+pub mod held;
 pub mod incoming;
 pub mod leftover;
 pub mod linger;
@@ -71,12 +72,13 @@ use self::body::Body;
 use self::buffers::Pool;
 use self::caller::Caller;
 use self::guard::Guard;
+use self::held::Held;
 use self::incoming::Incoming;
 use self::query::Query;
 use self::remembered::Remembered;
 use self::route::{Dialect, Endpoint, Route};
 use self::seen::Seen;
-use self::simplestreams::{Documents, Signatures};
+use self::simplestreams::{Bases, Documents, Signatures};
 use self::uploads::Uploads;
 use self::used::{Downloads, Used};
 use crate::app::App;
@@ -131,6 +133,8 @@ pub struct State {
     pool: Arc<Pool>,
     used: Used,
     downloads: Downloads,
+    held: Held,
+    bases: Bases,
     seen: Seen,
     guard: Guard,
     operations: Operations,
@@ -163,6 +167,8 @@ impl State {
             pool,
             used: Used::default(),
             downloads: Downloads::default(),
+            held: Held::default(),
+            bases: Bases::default(),
             description: Description::default(),
             seen: Seen::default(),
             guard: Guard::default(),
@@ -197,8 +203,9 @@ impl State {
         self.operations.begin_ending();
     }
 
-    /// Writes down which images were downloaded, and which identities seen, since the last time.
+    /// Writes down which images were downloaded, and by whom as far as deltas go, and which identities were seen, since the last time.
     pub async fn flush_used(&self) {
+        self.held.flush(&self.app.catalog, (self.now)()).await;
         self.seen.flush(&self.app.catalog, (self.now)()).await;
         self.used.flush(&self.app.catalog, (self.now)()).await;
     }

@@ -8,6 +8,8 @@
 //! images/<digest>.<extension>
 //! ```
 //!
+//! Deltas are among them as far as all clients of the family handle them.
+//!
 //! The second to fourth line are there when the catalog has a key that signs streams.
 //!
 //! The documents are the same bytes as a live server's for the same client family, project and view. Files come first, then the
@@ -124,6 +126,7 @@ impl Publisher {
             for image in images.filter(|image| slot(image).is_some()) {
                 files.extend(image.files.iter().map(|(_, file)| Named(file)));
             }
+            files.extend(stream.deltas_of(product).iter().map(|delta| Named(delta.file)));
         })
         .await?;
         let documents = drafts.placed(&FilesAt::IMAGES);

@@ -29,7 +29,7 @@ const LAST_SWEEP: &str = "last_sweep";
 /// Something that goes, or would go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swept {
-    /// A blob whose last image was deleted longer ago than the grace.
+    /// A blob whose last image was deleted longer ago than the grace, or a delta one of whose files is such a blob.
     Retired(Retired),
     /// A blob that the catalog does not know: its publisher died before the commit.
     Stray {
@@ -115,6 +115,7 @@ impl Publisher {
         let mut totals = SweepTotals::default();
         self.clear_dead(now, &mut totals).await?;
         let before = grace_over(now, grace_seconds);
+        self.catalog.end_deltas(before).await?;
         loop {
             let page = self.catalog.retired(before, PAGE).await?;
             let mut gone = 0;

@@ -1,4 +1,4 @@
-//! Re-hashes all that images are made of, and tells by name what is missing or damaged.
+//! Re-hashes all that images are made of, and the deltas between them, and tells by name what is missing or damaged.
 //!
 //! Each blob is read once. A root file goes through a SHA-256 of its own and, behind the metadata of each image that it is
 //! the root of, through that image's fingerprint.
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::{ImageFile, ImageFiles};
 use headwater_formats::names::ProjectName;
+use headwater_formats::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::hash::{BUFFER, each_part};
@@ -69,17 +70,30 @@ pub enum VerifyEvent<'a> {
         /// An image that needs it. There is one event for each.
         image: &'a StoredImage,
     },
+    /// A delta is damaged: clients that download it fail, and do not try the whole file.
+    DamagedDelta {
+        /// The delta's bytes.
+        file: &'a ImageFile,
+        /// What is wrong with them.
+        damage: &'a Damage,
+        /// The root file that should come out.
+        target: &'a Digest,
+        /// The root file that it starts from.
+        base: &'a Digest,
+    },
 }
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verified {
-    /// Files that images are made of.
+    /// Files that images are made of, and deltas.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Files that are missing or damaged.
     pub damaged: u64,
+    /// Those of them that are deltas.
+    pub deltas: u64,
     /// Damaged files that were removed, so that publishing the same bytes again puts whole ones in their place.
     pub removed: u64,
 }
@@ -92,13 +106,15 @@ struct Reading {
 
 impl Publisher {
     /// Reads every file of every image. With `remove_damaged`, files whose bytes are wrong are taken out of the store:
-    /// clients would refuse them anyway, and publishing the same bytes again heals the image then.
+    /// clients would refuse them anyway, and publishing the same bytes again heals the image then. Deltas that are damaged or missing are taken
+    /// out of the lists, too, and are wanted anew from `now` on.
     ///
     /// Memory does not grow with the number of images nor with their sizes. What is published or deleted meanwhile may be
     /// seen or not.
     pub async fn verify(
         &self,
         remove_damaged: bool,
+        now: Timestamp,
         tell: &mut (dyn FnMut(VerifyEvent<'_>) + Send),
     ) -> Result<Verified, PublishError> {
         let mut totals = Verified::default();
@@ -108,7 +124,7 @@ impl Publisher {
             let Some(last) = page.last() else { return Ok(totals) };
             after = Some(last.file.digest);
             for blob in page {
-                self.verify_blob(&blob, remove_damaged, &mut totals, tell).await?;
+                self.verify_blob(&blob, remove_damaged.then_some(now), &mut totals, tell).await?;
             }
         }
     }
@@ -116,7 +132,7 @@ impl Publisher {
     async fn verify_blob(
         &self,
         used: &BlobUse,
-        remove_damaged: bool,
+        remove_damaged: Option<Timestamp>,
         totals: &mut Verified,
         tell: &mut (dyn FnMut(VerifyEvent<'_>) + Send),
     ) -> Result<(), PublishError> {
@@ -154,6 +170,21 @@ impl Publisher {
                 }
             }
         }
+        let wrong_bytes = matches!(damage, Some(Damage::Length(_) | Damage::Digest(_)));
+        if let Some(damage) = &damage
+            && !used.deltas.is_empty()
+        {
+            // Not wanted any more since the list was read: then nothing is wrong.
+            let deltas = self.catalog.deltas_of_bytes(&file.digest).await?;
+            for (target, base) in &deltas {
+                tell(VerifyEvent::DamagedDelta { file: &file, damage, target, base });
+            }
+            totals.deltas += u64::from(!deltas.is_empty() && !found);
+            found |= !deltas.is_empty();
+            if let Some(now) = remove_damaged.filter(|_| wrong_bytes || *damage == Damage::Missing) {
+                self.catalog.drop_delta(&file.digest, now).await?;
+            }
+        }
         for (listed, computed) in mismatched {
             for (project, fingerprint) in used.images.iter().filter(|(_, fingerprint)| *fingerprint == listed) {
                 if let Some(image) = self.stored(project, fingerprint).await? {
@@ -164,7 +195,7 @@ impl Publisher {
             }
         }
         totals.damaged += u64::from(found);
-        if found && remove_damaged && matches!(damage, Some(Damage::Length(_) | Damage::Digest(_))) {
+        if found && remove_damaged.is_some() && wrong_bytes {
             let blobs = self.blobs.clone();
             let deleted = blocking(move || blobs.delete(&file.digest)).await?;
             totals.removed += u64::from(deleted == Deleted::Gone);

@@ -8,8 +8,8 @@ use headwater::auth::Viewer;
 use headwater::catalog::{Catalog, CatalogError};
 use headwater::documents::{self, Form, IDLE, Kind, ListingError, Listings, Projects, Snapshot, Stream};
 use headwater_formats::names::ProjectName;
-use headwater_formats::simplestreams::Family;
 use headwater_formats::simplestreams::render::{self, FilesAt};
+use headwater_formats::simplestreams::{Deltas, Family};
 use headwater_formats::view::View;
 use proptest::prelude::*;
 
@@ -58,6 +58,8 @@ fn streams() -> Vec<Stream> {
                     private,
                     filters: vec![view.parse::<View>().unwrap()],
                     family: families[(number + at) % 3],
+                    deltas: Deltas::default(),
+                    bases: Vec::new(),
                 });
             }
         }
@@ -122,7 +124,9 @@ async fn compare_all(catalog: &Catalog, kept: &Listings, label: &str) {
 async fn compare_several(catalog: &Catalog, label: &str) {
     let products = async |projects: &Projects, private: bool, view: &str| {
         let filters = vec![view.parse::<View>().unwrap()];
-        let stream = Stream { projects: projects.clone(), private, filters, family: Family::Any };
+        let family = Family::Any;
+        let (deltas, bases) = (Deltas::default(), Vec::new());
+        let stream = Stream { projects: projects.clone(), private, filters, family, deltas, bases };
         let see = |seen: &mut Vec<_>, product: &_| seen.push(Clone::clone(product));
         documents::with_each_product(catalog, &stream, Vec::new, see).await.unwrap().1
     };

@@ -11,7 +11,7 @@ use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::lxd::export;
 use http::request::Parts;
-use http::{Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::{Ask, Body, Failure, State, images};
@@ -20,6 +20,7 @@ use crate::http::body::Part;
 use crate::http::conditional::Validators;
 use crate::http::file_body::FileBody;
 use crate::http::files::{self, OpenError};
+use crate::http::held;
 use crate::http::respond::{self, OpenFile};
 
 /// Caches have to ask again: another image may come to match the same prefix.
@@ -40,6 +41,12 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
     }
     let response = sent?;
     state.used.note(&project, image.fingerprint);
+    if let ImageFiles::Split { root, .. } = image.files
+        && request.method == Method::GET
+        && held::is_worth_noting(root.format)
+    {
+        state.held.note(&actor, root.digest);
+    }
     if !image.public {
         state.downloads.note(&actor, Some(&project), image.fingerprint, ask.now());
     }

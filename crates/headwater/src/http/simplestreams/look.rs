@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use headwater_formats::names::ProjectName;
-use headwater_formats::simplestreams::Family;
+use headwater_formats::simplestreams::{Deltas, Family};
 
 use crate::catalog::{Catalog, CatalogError, SavedView};
 use crate::documents::{Projects, Stream};
@@ -41,19 +41,24 @@ pub(super) fn missing(place: &Place) -> RouteError {
     }
 }
 
-/// The stream that is to be shown. Whether its project is there, the reading of it says.
+/// The stream that is to be shown to a client with this `User-Agent`. Whether its project is there, the reading of it says; what its
+/// clients hold, who knows them adds.
 pub(super) async fn stream(
     catalog: &Catalog,
     caller: &Caller,
     scope: &Scope,
-    family: Family,
+    user_agent: &str,
 ) -> Result<Stream, NoStream> {
+    let mut stream = stream_for_all(catalog, caller, scope, Family::of_user_agent(user_agent)).await?;
+    stream.deltas = Deltas::of_user_agent(user_agent);
+    Ok(stream)
+}
+
+async fn stream_for_all(catalog: &Catalog, caller: &Caller, scope: &Scope, family: Family) -> Result<Stream, NoStream> {
     let hidden = || NoStream::Hidden(missing(&scope.place));
-    let through = |view: SavedView| Stream {
-        private: caller.viewer.sees_private_in(&view.project),
-        projects: Projects::One(view.project),
-        filters: vec![view.view, scope.view.clone()],
-        family,
+    let through = |view: SavedView| {
+        let stream = Stream::of_project(&caller.viewer, view.project, view.view, family);
+        Stream { filters: [stream.filters, vec![scope.view.clone()]].concat(), ..stream }
     };
     let identity = caller.access.identity();
     if let Some(bound) = identity.and_then(|identity| identity.view.as_ref()) {
@@ -80,7 +85,9 @@ pub(super) async fn stream(
                 }
                 None => Projects::These(Vec::new()),
             };
-            return Ok(Stream { projects, private: true, filters: vec![scope.view.clone()], family });
+            let filters = vec![scope.view.clone()];
+            let (deltas, bases) = (Deltas::default(), Vec::new());
+            return Ok(Stream { projects, private: true, filters, family, deltas, bases });
         }
     };
     Ok(Stream::of_project(&caller.viewer, project, scope.view.clone(), family))

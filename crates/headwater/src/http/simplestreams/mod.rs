@@ -8,6 +8,7 @@
 //! would show the token. The files of their documents are at signed addresses. Other clients ask over https at once, and
 //! Python's refuse paths that leave the address; their files are below the token's.
 
+mod bases;
 mod cache;
 mod look;
 pub(super) mod signed;
@@ -20,6 +21,7 @@ use http::request::Parts;
 use http::{Response, header};
 
 pub use crate::documents::Kind;
+pub use bases::Bases;
 pub use cache::Documents;
 pub use signed::Signatures;
 
@@ -34,8 +36,11 @@ use crate::documents::Stream;
 
 /// The family of the client that sent this request.
 pub fn family(request: &Parts) -> Family {
-    let header = request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    Family::of_user_agent(header.unwrap_or_default())
+    Family::of_user_agent(user_agent(request))
+}
+
+fn user_agent(request: &Parts) -> &str {
+    request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Answers with a document.
@@ -101,7 +106,10 @@ async fn seen(
     caller: &Caller,
     scope: &Scope,
 ) -> Result<(Stream, FilesAt), NoStream> {
-    let stream = look::stream(&state.app.catalog, caller, scope, family(request)).await?;
+    let mut stream = look::stream(&state.app.catalog, caller, scope, user_agent(request)).await?;
+    if let Some(identity) = caller.access.identity() {
+        stream.bases = state.bases.of(&state.app.catalog, identity.id).await?;
+    }
     let files = files_at(state, connection, caller, scope, stream.family).await?;
     Ok((stream, files))
 }

@@ -3,9 +3,10 @@ use std::path::Path;
 
 use headwater::auth::Viewer;
 use headwater::catalog::{Catalog, CatalogError, Location};
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::Connection as _;
 
 use super::{Home, commit, on_both_engines};
+use crate::kit::behind;
 use crate::kit::images::{image, minute, project};
 use crate::kit::other_user;
 
@@ -39,19 +40,7 @@ async fn many_can_open_an_empty_database_at_once(home: &Home) {
 
 /// Runs a statement behind the catalog's back.
 pub(super) async fn behind(home: &Home, sql: &str) {
-    let sql = AssertSqlSafe(sql.to_owned());
-    match &home.location {
-        Location::Sqlite(path) => {
-            let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        }
-        Location::Postgres(url) => {
-            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        }
-    }
+    behind::run(&home.location, sql).await;
 }
 
 async fn a_newer_schema_is_refused(home: &Home) {

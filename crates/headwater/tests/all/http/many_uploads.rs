@@ -125,7 +125,7 @@ async fn fifty_different_and_fifty_equal_uploads_beside_readers() {
     let server = &running.server;
     let images = server.app.catalog.images(&Viewer::operator(), &"default".parse().unwrap(), None, 1000).await.unwrap();
     assert_eq!((images.len(), server.stored_files(), server.staged_files()), (51, 51, 0));
-    let Verified { files, damaged, .. } = server.app.publisher.verify(false, &mut |_| {}).await.unwrap();
+    let Verified { files, damaged, .. } = server.app.publisher.verify(false, now(), &mut |_| {}).await.unwrap();
     assert_eq!((files, damaged), (51, 0));
     let swept = server.app.publisher.sweep(now(), 0, &mut |_| {}).await.unwrap();
     assert_eq!((swept.stray, swept.staged, swept.retired), (0, 0, 0));

@@ -1,6 +1,7 @@
 //! What tests are made with: images, databases, other users.
 
 pub(crate) mod archives;
+pub(crate) mod behind;
 pub(crate) mod gpg;
 pub(crate) mod images;
 pub(crate) mod other_user;
