@@ -56,6 +56,7 @@ use crate::sniff;
 
 pub use error::InspectError;
 pub use limits::Limits;
+pub use squashfs::Packing;
 
 use limits::Scope;
 use squashfs::{Node, SUPERBLOCK_LEN, Squashfs, Superblock};

@@ -79,7 +79,8 @@ pub struct PlanMark {
 impl PlanMark {
     /// All up to this revision was looked at; 0 for nothing at all.
     pub fn new(since: i64) -> Self {
-        Self { since, until: None, project: 0, revision: since, key: String::new() }
+        // No key is empty.
+        Self { since, until: None, project: 0, revision: since.saturating_add(1), key: String::new() }
     }
 
     /// Whether no round is under way.

@@ -15,6 +15,7 @@ mod alias;
 mod audit;
 mod bar;
 mod completions;
+mod delta;
 mod duration;
 mod export;
 mod gc;
@@ -161,6 +162,14 @@ enum Verb {
         #[command(subcommand)]
         verb: view::Verb,
     },
+    /// List, build and explain deltas, with which hosts download only what changed
+    ///
+    /// A host that has an older version of an image needs only what is new in the newest one. Servers make deltas by themselves, in the
+    /// background, from the version before and from those that hosts were seen to have, and list them in the streams.
+    Delta {
+        #[command(subcommand)]
+        verb: delta::Verb,
+    },
     Audit(audit::Args),
     /// List and change the keys that sign streams, and those that sign addresses of private files
     ///
@@ -231,6 +240,7 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Trust { verb } => trust::run(verb, &place, out).await,
         Verb::Token { verb } => token::run(verb, &place, out).await,
         Verb::View { verb } => view::run(verb, &place, out).await,
+        Verb::Delta { verb } => delta::run(verb, &place, out).await,
         Verb::Audit(args) => audit::run(args, &place, out).await,
         Verb::Key { verb } => key::run(verb, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,

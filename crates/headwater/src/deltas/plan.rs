@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use headwater_formats::digest::Digest;
 use headwater_formats::timestamp::Timestamp;
 use tokio::time::Instant;
 
 use super::{Deltas, policy};
-use crate::catalog::{CatalogError, PlanMark, ProductId};
+use crate::catalog::{CatalogError, ClaimedDelta, DeltaState, DeltaWish, PlanMark, ProductId};
 
 /// Products that are looked at in one step.
 const PAGE: usize = 100;
@@ -112,9 +113,7 @@ impl Deltas {
             for (place, wish) in policy::wanted(&product, self.settings.bases).into_iter().enumerate() {
                 let known = product.known.iter().find(|known| (known.target, known.base) == (wish.target, wish.base));
                 // What is ready is preferred or not, below; of what is not, the count is for people, and for when it is ready.
-                let news = known.is_none_or(|known| {
-                    known.state != crate::catalog::DeltaState::Ready && known.clients != wish.clients
-                });
+                let news = known.is_none_or(|known| known.state != DeltaState::Ready && known.clients != wish.clients);
                 if news {
                     wishes.push((place, wish));
                 }
@@ -131,8 +130,26 @@ impl Deltas {
         Ok(new)
     }
 
+    /// The pairs to this file that pay most, whether a newer version came since or not, those that help most clients first.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn wishes_to(&self, target: &Digest) -> Result<Vec<DeltaWish>, CatalogError> {
+        let catalog = &self.publisher.catalog;
+        let products = catalog.products_with_root(target, MOST_PRODUCTS).await?;
+        let mut found: Vec<DeltaWish> = Vec::new();
+        for product in catalog.product_roots(&products, (self.now)().plus_seconds(-HELD)).await? {
+            for wish in policy::wanted_to(&product, target, self.settings.bases) {
+                if !found.iter().any(|known| known.base == wish.base) {
+                    found.push(wish);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Whether some product wants this pair (still): there may be a newer version by now.
-    pub(super) async fn is_wanted(&self, pair: &crate::catalog::ClaimedDelta) -> Result<bool, CatalogError> {
+    pub(super) async fn is_wanted(&self, pair: &ClaimedDelta) -> Result<bool, CatalogError> {
         let catalog = &self.publisher.catalog;
         let products = catalog.products_with_root(&pair.target.digest, MOST_PRODUCTS).await?;
         let since = (self.now)().plus_seconds(-HELD);

@@ -27,6 +27,18 @@ pub(super) fn wanted(product: &ProductRoots, bases: usize) -> Vec<DeltaWish> {
     wanted
 }
 
+/// The pairs that would be wanted with this file as the newest one: for who asks about an older version.
+pub(super) fn wanted_to(product: &ProductRoots, target: &Digest, bases: usize) -> Vec<DeltaWish> {
+    let mut found = Vec::new();
+    let versions = product.roots.iter().filter(|root| root.file.digest == *target).map(|root| &root.version);
+    for version in versions {
+        let roots = product.roots.iter().filter(|root| root.version <= *version).cloned().collect();
+        let wishes = wanted(&ProductRoots { roots, ..product.clone() }, bases);
+        found = wishes.into_iter().filter(|wish| wish.target == *target).collect();
+    }
+    found
+}
+
 /// What is to be written down of ready deltas, because by now their bases are held by so many clients that another one is
 /// preferred: of each target all that it has, or nothing.
 pub(super) fn preferred(product: &ProductRoots) -> Vec<DeltaWish> {
@@ -152,6 +164,16 @@ mod tests {
         assert_eq!(pairs(&product(versions, &[]), 3), [(4, 3), (2, 1)]);
         let versions = vec![root(1, 1, true), root(2, 2, false), root(3, 3, true)];
         assert_eq!(pairs(&product(versions, &[]), 3), [(3, 2), (3, 1)]);
+    }
+
+    #[test]
+    fn an_older_version_can_be_asked_about() {
+        let versions: Vec<_> = (1..=5).map(|day| root(day, day, true)).collect();
+        let to = |target| {
+            let wishes = wanted_to(&product(versions.clone(), &[(1, 2)]), &file(target), 3);
+            wishes.iter().map(|wish| wish.base.as_bytes()[0]).collect::<Vec<_>>()
+        };
+        assert_eq!((to(5), to(3), to(1), to(9)), (vec![1, 4], vec![1, 2], vec![], vec![]));
     }
 
     #[test]

@@ -13,9 +13,11 @@
 //! Does not know of owners, modes, links, extended attributes, nor of any folder but the topmost.
 
 mod bytes;
+mod packing;
 mod superblock;
 mod unpack;
 
+pub use packing::Packing;
 pub(super) use superblock::{SUPERBLOCK_LEN, Superblock};
 pub(super) use unpack::Compressor;
 

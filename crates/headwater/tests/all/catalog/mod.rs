@@ -7,6 +7,7 @@ mod bulk;
 pub(crate) mod changes;
 mod committing;
 mod concurrency;
+mod delta_work;
 mod deltas;
 mod files;
 mod held;

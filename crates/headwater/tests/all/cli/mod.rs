@@ -9,6 +9,7 @@
 
 mod alias;
 mod audit;
+mod delta;
 mod edges;
 mod export;
 mod gc;
