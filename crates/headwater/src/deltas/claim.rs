@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::Deltas;
 use crate::catalog::{CatalogError, ClaimedDelta, DeltaClaim, DeltaWish};
 
-/// How many seconds a claim holds that is not renewed.
-const LEASE: i64 = 60;
+/// How many seconds a claim holds that is not renewed; fewer where tests kill builders and wait for the next one.
+const LEASE: i64 = if cfg!(feature = "fail-points") { 4 } else { 60 };
 /// How often it is renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(15);
+const RENEW_EVERY: Duration = Duration::from_secs(LEASE as u64 / 4);
 /// How often it is looked at whether both files are still needed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
