@@ -7,10 +7,12 @@ use headwater_formats::arch::Architecture;
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::{FileFormat, Image, ImageFile, ImageFiles, ImageType};
 use headwater_formats::names::VersionName;
-use headwater_formats::product::{Line, Product, Version};
+use headwater_formats::product::{Delta, Line, Product, Version};
+use headwater_formats::simplestreams::delta::Clients;
 use headwater_formats::simplestreams::render::{Draft, FilesAt};
-use headwater_formats::simplestreams::{Family, render};
+use headwater_formats::simplestreams::{Deltas, Family, convert, go, parse, render};
 use headwater_formats::timestamp::Timestamp;
+use headwater_formats::view::View;
 use serde_json::Value;
 
 fn file(byte: u8, size: u64, extension: &str) -> ImageFile {
@@ -374,4 +376,92 @@ fn what_cannot_be_listed_leaves_no_trace() {
     assert!(!render::lists_something(&product));
     assert_eq!(render::product_fragment(&product, Family::Lxd, &mut HashSet::new()), None);
     assert!(text(render::products([product], Family::Lxd, at())).ends_with(r#""products":{}}"#));
+}
+
+/// Two versions of Debian 12, and deltas between their root files.
+fn debian_twice() -> Product {
+    let mut product = debian();
+    let mut newer = product.versions[0].clone();
+    newer.name = VersionName::new("20240104_07:42").unwrap();
+    newer.images = vec![
+        image(
+            0x44,
+            ImageType::VirtualMachine,
+            ImageFiles::Split { metadata: file(0x04, 812, "tar.xz"), root: file(0x06, 692_434_944, "qcow2") },
+        ),
+        image(
+            0x33,
+            ImageType::Container,
+            ImageFiles::Split { metadata: file(0x04, 812, "tar.xz"), root: file(0x05, 134_660_096, "squashfs") },
+        ),
+    ];
+    let delta = |target: u8, base: u8, bytes: u8| Delta {
+        target: Digest::from_bytes([target; 32]),
+        base: Digest::from_bytes([base; 32]),
+        file: file(bytes, 1_234, "vcdiff"),
+        clients: 0,
+    };
+    newer.deltas = vec![delta(0x05, 0x02, 0x77), delta(0x06, 0x03, 0x88)];
+    product.versions.push(newer);
+    product
+}
+
+#[test]
+fn a_delta_stands_beside_the_file_that_comes_out_of_it() {
+    let clients = |family, deltas| Clients { family, deltas, bases: &[] };
+    let product = debian_twice();
+    let of = |byte: u8| Digest::from_bytes([byte; 32]).to_string();
+    let item = |stem: &str, ftype: &str, bytes: u8| {
+        let digest = of(bytes);
+        format!(
+            r#""{stem}.20240103_07:42.vcdiff":{{"ftype":"{ftype}.vcdiff","path":"images/{digest}.vcdiff","size":1234,"sha256":"{digest}","delta_base":"20240103_07:42"}}"#
+        )
+    };
+    let (root, disk) = (item("root", "squashfs", 0x77), item("disk", "disk-kvm.img", 0x88));
+    for family in Family::ALL {
+        for deltas in [Deltas::Squashfs, Deltas::Disks] {
+            let clients = clients(family, deltas);
+            let bytes = render::products([&product], clients, at());
+            let document = on_one_line(bytes.clone());
+            assert!(document.contains(&root), "{document}");
+            assert_eq!(document.contains(&disk), deltas == Deltas::Disks, "{document}");
+            assert_eq!(document.matches(".vcdiff\":{").count(), if deltas == Deltas::Disks { 2 } else { 1 });
+            let named = render::listed_deltas(&product, clients);
+            assert_eq!(named, product.versions[1].deltas[..named.len()]);
+            assert_eq!(named.len(), if deltas == Deltas::Disks { 2 } else { 1 });
+            // Who reads it sees the same images as without.
+            let read = go::products(&bytes).unwrap();
+            let item = &read.products["debian:12:amd64:default"].versions["20240104_07:42"].items["root.20240103_07:42.vcdiff"];
+            assert_eq!((item.ftype.as_str(), item.delta_base.as_str()), ("squashfs.vcdiff", "20240103_07:42"));
+            let parsed = parse::products(&bytes).unwrap();
+            let mut without = product.clone();
+            without.versions[1].deltas.clear();
+            let plain = parse::products(&render::products([&without], clients, at())).unwrap();
+            let listed = |document| convert::products(document, Family::Lxd, at());
+            assert_eq!(listed(&parsed), listed(&plain));
+            let placed = FilesAt::above(2, "grant").unwrap();
+            let fragment = render::product_fragment(&product, clients, &mut HashSet::new()).unwrap();
+            let text = text(fragment.placed(&placed));
+            assert!(text.contains(&format!(r#""path":"../../f/grant/{}.vcdiff""#, of(0x77))), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_delta_goes_with_the_version_of_its_base() {
+    for view in ["latest=1", "type=vm"] {
+        let narrowed = view.parse::<View>().unwrap().narrow(debian_twice()).unwrap();
+        assert_eq!(render::listed_deltas(&narrowed, Family::Lxd), []);
+        assert!(!text(render::products([narrowed], Family::Lxd, at())).contains("vcdiff"), "{view}");
+    }
+    let mut swapped = debian_twice();
+    let deltas = std::mem::take(&mut swapped.versions[1].deltas);
+    swapped.versions[0].deltas = deltas;
+    assert_eq!(render::listed_deltas(&swapped, Family::Lxd), [], "they make files of another version");
+    let mut twice = debian_twice();
+    let more =
+        Delta { file: file(0x99, 5, "vcdiff"), base: Digest::from_bytes([0x0a; 32]), ..twice.versions[1].deltas[0] };
+    twice.versions[1].deltas.push(Delta { clients: 100, ..more });
+    let named = render::listed_deltas(&twice, Family::Incus);
+    assert_eq!(named, twice.versions[1].deltas[..1], "no list has the other's base, however many hold it");
 }

@@ -56,7 +56,8 @@ impl Catalog {
             let mut values = values![];
             let sql = format!(
                 "SELECT DISTINCT r.target, r.base, r.clients FROM deltas d JOIN deltas r ON r.target = d.target \
-                 WHERE d.base IN ({}) AND d.digest IS NOT NULL AND r.digest IS NOT NULL",
+                 JOIN blobs b ON b.digest = r.digest \
+                 WHERE d.base IN ({}) AND d.digest IS NOT NULL AND b.retired_at IS NULL",
                 batch.bind(&mut values)
             );
             for row in tx.rows(sql, values).await? {
@@ -115,7 +116,8 @@ impl Catalog {
 
 async fn held(tx: &mut Tx, identity: IdentityId) -> Result<Vec<Digest>, CatalogError> {
     let sql = "SELECT h.digest, COUNT(*) AS clients FROM held h WHERE h.identity_id = $1 \
-         AND EXISTS (SELECT 1 FROM deltas d WHERE d.base = h.digest AND d.digest IS NOT NULL) GROUP BY h.digest";
+         AND EXISTS (SELECT 1 FROM deltas d JOIN blobs b ON b.digest = d.digest \
+         WHERE d.base = h.digest AND b.retired_at IS NULL) GROUP BY h.digest";
     let mut found = Vec::new();
     for row in tx.rows(sql, values![identity.0]).await? {
         found.push((std::cmp::Reverse(row.int(1)?), rows::parse::<Digest>("a digest", &row.text(0)?)?));

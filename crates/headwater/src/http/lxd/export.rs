@@ -11,7 +11,7 @@ use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::lxd::export;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::{Ask, Body, Failure, State, images};
@@ -42,7 +42,6 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
     let response = sent?;
     state.used.note(&project, image.fingerprint);
     if let ImageFiles::Split { root, .. } = image.files
-        && request.method == Method::GET
         && held::is_worth_noting(root.format)
     {
         state.held.note(&actor, root.digest);

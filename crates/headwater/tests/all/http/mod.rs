@@ -6,6 +6,7 @@ mod api;
 mod asking;
 mod callers;
 mod certificates;
+mod deltas;
 mod documents;
 mod events;
 mod files;
