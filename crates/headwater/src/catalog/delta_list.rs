@@ -9,7 +9,8 @@ use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::delta_work::{ClaimedDelta, DeltaState};
-use super::engine::{Row, values};
+use super::engine::{Batch, Row, values};
+use super::sight::project_id;
 use super::{Catalog, CatalogError, rows};
 
 /// Where a delta belongs, for people: one of the products that it is of.
@@ -52,78 +53,66 @@ pub struct DeltaRow {
     pub ended_at: Option<Timestamp>,
 }
 
-/// Where the next page of [`Catalog::deltas`] begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeltaCursor(DeltaPlaceKey);
-
-type DeltaPlaceKey = (String, String, String, String, String);
-
 impl Catalog {
     /// Where a pair belongs: the first of the products in which the target is newer than the base; those that guests see come first.
     pub async fn delta_place(&self, pair: &ClaimedDelta) -> Result<Option<DeltaPlace>, CatalogError> {
         let sql = format!(
-            "{PLACE} {FROM_PLACES} WHERE tf.digest = $1 AND bf.digest = $2 ORDER BY ti.public DESC, ti.id, bi.id LIMIT 1"
+            "{PLACE} FROM image_files tf CROSS JOIN images ti CROSS JOIN image_files bf CROSS JOIN images bi \
+             CROSS JOIN products p CROSS JOIN projects r WHERE tf.digest = $1 AND bf.digest = $2 AND {OF_ONE_PRODUCT} \
+             ORDER BY ti.public DESC, ti.id, bi.id"
         );
         let values = values![pair.target.digest.to_string(), pair.base.digest.to_string()];
         let found = self.engine.fetch(sql, values).await?;
         found.first().map(place).transpose()
     }
 
-    /// Up to `limit` deltas of the products of a project, by product, version and base, after the cursor; a cursor for the next page.
+    /// The deltas of up to `limit` products of a project, by the keys of these, after the given one; by version, then by base. Also the key of the last of the
+    /// products, unless it was the last of all.
     pub async fn deltas(
         &self,
         project: &ProjectName,
-        after: Option<&DeltaCursor>,
+        after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<DeltaRow>, Option<DeltaCursor>), CatalogError> {
-        let sql = format!(
-            "{PLACE}, ti.image_type, tb.digest, tb.size, tb.format, bb.digest, bb.size, bb.format, d.state, db.digest, db.size, db.format, \
-             d.clients, d.why, d.asked_at, d.ended_at {FROM_PLACES} \
-             JOIN deltas d ON d.target = tf.digest AND d.base = bf.digest JOIN blobs tb ON tb.digest = d.target \
-             JOIN blobs bb ON bb.digest = d.base LEFT JOIN blobs db ON db.digest = d.digest \
-             WHERE r.name = $1 AND (p.key, ti.version, bi.version, tb.digest, bb.digest) > ($2, $3, $4, $5, $6) \
-             ORDER BY p.key, ti.version, bi.version, tb.digest, bb.digest LIMIT $7"
-        );
-        let (key, version, base_version, target, base) = after.map(|DeltaCursor(key)| key.clone()).unwrap_or_default();
-        let values = values![project.as_str(), key, version, base_version, target, base, rows::limit(limit)];
+    ) -> Result<(Vec<DeltaRow>, Option<String>), CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let id = project_id(&mut tx, project).await?;
+        let sql = "SELECT id, key FROM products WHERE project_id = $1 AND key > $2 ORDER BY key LIMIT $3";
+        let page = tx.rows(sql, values![id, after.unwrap_or_default(), rows::limit(limit)]).await?;
+        let products = page.iter().map(|row| row.int(0)).collect::<Result<Vec<i64>, _>>()?;
+        let next = page.last().filter(|_| page.len() >= limit).map(|row| row.text(1)).transpose()?;
         let mut found = Vec::new();
-        for row in self.engine.fetch(sql, values).await? {
-            let file = row.opt_text(13)?.map(|digest| rows::file(digest, row.int(14)?, row.text(15)?)).transpose()?;
-            found.push(DeltaRow {
-                place: place(&row)?,
-                image_type: rows::parse("an image's type", &row.text(5)?)?,
-                target: rows::file(row.text(6)?, row.int(7)?, row.text(8)?)?,
-                base: rows::file(row.text(9)?, row.int(10)?, row.text(11)?)?,
-                state: rows::parse("a delta's state", &row.text(12)?)?,
-                file,
-                clients: rows::unsigned(row.int(16)?)?,
-                why: row.text(17)?,
-                asked_at: rows::time(row.int(18)?)?,
-                ended_at: row.opt_int(19)?.map(rows::time).transpose()?,
-            });
+        for batch in Batch::of(&products) {
+            let mut values = values![];
+            // In this order: SQLite would rather begin with all deltas.
+            let sql = format!(
+                "{PLACE}, ti.image_type, tb.digest, tb.size, tb.format, bb.digest, bb.size, bb.format, d.state, \
+                 db.digest, db.size, db.format, d.clients, d.why, d.asked_at, d.ended_at \
+                 FROM images ti CROSS JOIN image_files tf CROSS JOIN deltas d CROSS JOIN image_files bf CROSS JOIN images bi \
+                 CROSS JOIN products p CROSS JOIN projects r CROSS JOIN blobs tb CROSS JOIN blobs bb \
+                 LEFT JOIN blobs db ON db.digest = d.digest \
+                 WHERE ti.product_id IN ({}) AND d.target = tf.digest AND bf.digest = d.base AND {OF_ONE_PRODUCT} \
+                 AND tb.digest = d.target AND bb.digest = d.base",
+                batch.bind(&mut values)
+            );
+            for row in tx.rows(sql, values).await? {
+                found.push(delta(&row)?);
+            }
         }
-        let next = found.last().filter(|_| found.len() >= limit).map(|last| {
-            let DeltaPlace { product, version, base_version, .. } = &last.place;
-            let (version, base_version) = (version.to_string(), base_version.to_string());
-            DeltaCursor((
-                product.clone(),
-                version,
-                base_version,
-                last.target.digest.to_string(),
-                last.base.digest.to_string(),
-            ))
+        tx.commit().await?;
+        found.sort_by_cached_key(|DeltaRow { place, target, base, .. }| {
+            let versions = (place.version.as_str().to_owned(), place.base_version.as_str().to_owned());
+            (place.product.clone(), versions, target.digest, base.digest)
         });
         Ok((found, next))
     }
 }
 
-/// Products `p` of projects `r` in which an image `ti` has the file `tf`, and an image `bi` of the same type, of an older version, the file `bf`.
-const FROM_PLACES: &str = "FROM image_files tf JOIN images ti ON ti.id = tf.image_id AND tf.role = 'root' \
-     JOIN products p ON p.id = ti.product_id JOIN projects r ON r.id = p.project_id \
-     JOIN images bi ON bi.product_id = ti.product_id AND bi.image_type = ti.image_type AND bi.version < ti.version \
-     JOIN image_files bf ON bf.image_id = bi.id AND bf.role = 'root'";
 /// What is told of a place.
 const PLACE: &str = "SELECT r.name, p.key, ti.fingerprint, ti.version, bi.version";
+/// In a product `p` of a project `r`, an image `ti` has the root file `tf`, and an image `bi` of the same type, of an older version, `bf`.
+const OF_ONE_PRODUCT: &str = "tf.image_id = ti.id AND tf.role = 'root' AND bi.id = bf.image_id AND bf.role = 'root' \
+     AND bi.product_id = ti.product_id AND bi.image_type = ti.image_type AND bi.version < ti.version \
+     AND p.id = ti.product_id AND r.id = p.project_id";
 
 fn place(row: &Row) -> Result<DeltaPlace, CatalogError> {
     Ok(DeltaPlace {
@@ -132,5 +121,21 @@ fn place(row: &Row) -> Result<DeltaPlace, CatalogError> {
         image: rows::parse("a fingerprint", &row.text(2)?)?,
         version: rows::parse("a version's name", &row.text(3)?)?,
         base_version: rows::parse("a version's name", &row.text(4)?)?,
+    })
+}
+
+fn delta(row: &Row) -> Result<DeltaRow, CatalogError> {
+    let file = row.opt_text(13)?.map(|digest| rows::file(digest, row.int(14)?, row.text(15)?)).transpose()?;
+    Ok(DeltaRow {
+        place: place(row)?,
+        image_type: rows::parse("an image's type", &row.text(5)?)?,
+        target: rows::file(row.text(6)?, row.int(7)?, row.text(8)?)?,
+        base: rows::file(row.text(9)?, row.int(10)?, row.text(11)?)?,
+        state: rows::parse("a delta's state", &row.text(12)?)?,
+        file,
+        clients: rows::unsigned(row.int(16)?)?,
+        why: row.text(17)?,
+        asked_at: rows::time(row.int(18)?)?,
+        ended_at: row.opt_int(19)?.map(rows::time).transpose()?,
     })
 }

@@ -4,7 +4,7 @@
 //! and ends as ready ([`Catalog::list_delta`]), refused or failed. A builder that dies leaves a claim that runs out, and the next one
 //! takes over. Nothing of this is seen by readers of images, except the order in which bases are preferred.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 
 use headwater_formats::digest::Digest;
@@ -208,26 +208,31 @@ impl Catalog {
         Ok((found, mark))
     }
 
-    /// Up to `limit` products, after the given one, of which a root file was downloaded since.
-    pub async fn products_held_since(
-        &self,
-        since: Timestamp,
-        after: Option<ProductId>,
-        limit: usize,
-    ) -> Result<Vec<ProductId>, CatalogError> {
-        let sql = "SELECT DISTINCT i.product_id FROM held h JOIN image_files f ON f.digest = h.digest AND f.role = 'root' \
-             JOIN images i ON i.id = f.image_id WHERE h.at >= $1 AND i.product_id > $2 ORDER BY i.product_id LIMIT $3";
-        let after = after.map_or(0, |ProductId(id)| id);
-        let found = self.engine.fetch(sql, values![since.unix(), after, rows::limit(limit)]).await?;
-        found.iter().map(|row| row.int(0).map(ProductId)).collect()
+    /// The root files that were downloaded since, by their digests.
+    pub async fn held_since(&self, since: Timestamp) -> Result<Vec<Digest>, CatalogError> {
+        let sql = "SELECT DISTINCT h.digest FROM held h WHERE h.at >= $1 ORDER BY h.digest";
+        let found = self.engine.fetch(sql, values![since.unix()]).await?;
+        found.iter().map(|row| rows::parse("a digest", &row.text(0)?)).collect()
     }
 
-    /// The products that have this root file, up to `limit` of them.
-    pub async fn products_with_root(&self, digest: &Digest, limit: usize) -> Result<Vec<ProductId>, CatalogError> {
-        let sql = "SELECT DISTINCT i.product_id FROM image_files f JOIN images i ON i.id = f.image_id \
-             WHERE f.digest = $1 AND f.role = 'root' AND i.product_id IS NOT NULL ORDER BY i.product_id LIMIT $2";
-        let found = self.engine.fetch(sql, values![digest.to_string(), rows::limit(limit)]).await?;
-        found.iter().map(|row| row.int(0).map(ProductId)).collect()
+    /// The products that have one of these root files, in their order.
+    pub async fn products_with_roots(&self, digests: &[Digest]) -> Result<Vec<ProductId>, CatalogError> {
+        let digests: Vec<String> = digests.iter().map(Digest::to_string).collect();
+        let mut tx = self.engine.read().await?;
+        let mut found = BTreeSet::new();
+        for batch in Batch::of(&digests) {
+            let mut values = values![];
+            let sql = format!(
+                "SELECT DISTINCT i.product_id FROM image_files f CROSS JOIN images i WHERE f.digest IN ({}) \
+                 AND f.role = 'root' AND i.id = f.image_id AND i.product_id IS NOT NULL",
+                batch.bind(&mut values)
+            );
+            for row in tx.rows(sql, values).await? {
+                found.insert(ProductId(row.int(0)?));
+            }
+        }
+        tx.commit().await?;
+        Ok(found.into_iter().collect())
     }
 
     /// What has to be known of these products to plan their deltas, in no order; those without two files of a type are left out. Downloads

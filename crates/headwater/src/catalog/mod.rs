@@ -61,7 +61,7 @@ pub use aliases::{Alias, AliasEdit, AliasTarget, HandMade, Resolved, Wanted};
 pub use audit::{Action, AuditEntry, AuditQuery, Download};
 pub use changes::{Changed, Changes};
 pub use commit::{Committed, NewImage};
-pub use delta_list::{DeltaCursor, DeltaPlace, DeltaRow};
+pub use delta_list::{DeltaPlace, DeltaRow};
 pub use delta_work::{
     ClaimedDelta, DeltaClaim, DeltaState, DeltaWish, KnownDelta, MOST_ATTEMPTS, PlanMark, ProductId, ProductRoot,
     ProductRoots,

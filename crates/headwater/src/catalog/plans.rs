@@ -14,8 +14,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::engine::values;
 use super::{
-    AliasTarget, AuditQuery, Catalog, Credential, Form, HeldNote, IdentityEdit, ImageEdit, Join, Location, NewIdentity,
-    NewImage, OperationClass, Purpose, StoredOperation, Wanted,
+    AliasTarget, AuditQuery, Catalog, Credential, DeltaClaim, DeltaState, DeltaWish, Form, HeldNote, IdentityEdit,
+    ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Purpose, StoredOperation, Wanted,
 };
 use crate::auth::{Grant, IdentityId, Manages, Role, SecretHash, Viewer};
 
@@ -29,8 +29,9 @@ pub(super) async fn note(connection: &mut sqlx::SqliteConnection, sql: &str) {
 }
 
 /// Statements whose answer is the whole table, or nearly so: there are few projects, identities, views, keys and servers, a list of
-/// operations is what goes on and the last hour by the index of their time, all of a project goes with it, and one look at the schema per start.
+/// operations is what goes on and the last hour by the index of their time, the pair that waits longest is the first in the index of those that wait, all of a project goes with it, and one look at the schema per start.
 const WALKS: &[&str] = &[
+    "FROM deltas d JOIN blobs tb ON",
     "FROM projects p",
     "DELETE FROM projects",
     "FROM servers",
@@ -184,6 +185,7 @@ async fn no_statement_walks_through_a_table() {
         catalog.has_product_with_file(&viewer, &project, &root, |_| false).await.unwrap();
     }
     deltas(&catalog, now).await;
+    delta_work(&catalog, &project, now).await;
     let fingerprint = Fingerprint::from_bytes([1; 32]);
     let edit = ImageEdit { public: Some(true), properties: Some(BTreeMap::new()), ..ImageEdit::default() };
     catalog.edit_image(&project, &fingerprint, &edit, now).await.unwrap();
@@ -269,6 +271,30 @@ async fn deltas(catalog: &Catalog, now: Timestamp) {
     assert_eq!(catalog.bases_held(identity).await.unwrap(), [root(1)]);
     assert_eq!(catalog.bases_preferred(identity).await.unwrap(), []);
     catalog.held_secret(|| Ok("secret".to_owned())).await.unwrap();
+}
+
+/// Plans and builds a delta to the file of image 4, from those of images 2 and 3.
+async fn delta_work(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
+    let root = |number: u8| Digest::from_bytes([number, 2].repeat(16).try_into().unwrap());
+    let wish = |base| DeltaWish { target: root(4), base: root(base), clients: 1 };
+    let (products, _) = catalog.products_to_plan(&PlanMark::new(0), 10).await.unwrap();
+    assert_eq!(catalog.product_roots(&products, now).await.unwrap().len(), 1);
+    assert!(!catalog.held_since(now).await.unwrap().is_empty());
+    assert_eq!(catalog.products_with_roots(&[root(4)]).await.unwrap(), products);
+    assert_eq!(catalog.want_deltas(&[wish(2), wish(3)], now).await.unwrap(), 2);
+    assert_eq!(catalog.want_deltas(&[DeltaWish { clients: 2, ..wish(3) }], now).await.unwrap(), 0);
+    let pair = catalog.claim_delta("me", now, now).await.unwrap().unwrap();
+    assert!(catalog.is_delta_claimed(&pair, "me").await.unwrap());
+    assert!(catalog.keep_delta_claim(&pair, "me", now).await.unwrap());
+    catalog.release_delta(&pair, "me", None).await.unwrap();
+    let taken = catalog.claim_this_delta(&wish(2), "me", now, now).await.unwrap();
+    assert!(matches!(taken, DeltaClaim::Taken(_)));
+    assert!(catalog.end_delta(&pair, "me", DeltaState::Refused, "why", now).await.unwrap());
+    catalog.prefer_deltas(&[wish(3)], now).await.unwrap();
+    assert!(catalog.delta_place(&pair).await.unwrap().is_some());
+    assert!(!catalog.deltas(project, None, 10).await.unwrap().0.is_empty());
+    let pair = catalog.claim_delta("me", now, now).await.unwrap().unwrap();
+    catalog.forget_delta(&pair, "me").await.unwrap();
 }
 
 async fn identities(catalog: &Catalog, project: &ProjectName, now: Timestamp) {

@@ -20,9 +20,6 @@ const HELD: i64 = 90 * 24 * 3600;
 const COUNT_EVERY: Duration = Duration::from_secs(600);
 /// Downloads are written down a little later than they happen, in seconds.
 const LATE: i64 = 60;
-/// Products that may have the target of one pair; further ones are not asked whether they want it.
-const MOST_PRODUCTS: usize = 64;
-
 /// How far one server has come.
 #[derive(Debug, Default)]
 pub struct Planner {
@@ -31,8 +28,8 @@ pub struct Planner {
     kept: i64,
     /// When this planner counted last.
     counted: Option<Instant>,
-    /// The counting that goes on: since when, and up to which product.
-    counting: Option<(Timestamp, Option<ProductId>)>,
+    /// Files of which clients are still to be counted.
+    counting: Vec<Digest>,
 }
 
 impl Deltas {
@@ -81,7 +78,7 @@ impl Deltas {
     async fn count(&self, planner: &mut Planner) -> Result<bool, CatalogError> {
         const COUNTED: &str = "deltas_counted";
         let catalog = &self.publisher.catalog;
-        if planner.counting.is_none() {
+        if planner.counting.is_empty() {
             if planner.counted.is_some_and(|counted| counted.elapsed() < COUNT_EVERY) {
                 return Ok(false);
             }
@@ -95,14 +92,12 @@ impl Deltas {
             }
             catalog.set_setting(COUNTED, &now.unix().to_string()).await?;
             let since = Timestamp::from_unix(last.saturating_sub(LATE)).unwrap_or_default();
-            planner.counting = Some((since, None));
+            planner.counting = catalog.held_since(since).await?;
         }
-        let Some((since, after)) = planner.counting else { return Ok(false) };
-        let products = catalog.products_held_since(since, after, PAGE).await?;
+        let some = planner.counting.split_off(planner.counting.len().saturating_sub(PAGE));
+        let products = catalog.products_with_roots(&some).await?;
         self.want(&products).await?;
-        let more = products.len() >= PAGE;
-        planner.counting = more.then_some((since, products.last().copied()));
-        Ok(more)
+        Ok(!planner.counting.is_empty())
     }
 
     /// Wants what is to be wanted of these products; how many pairs are new.
@@ -136,7 +131,7 @@ impl Deltas {
     /// Those of the catalog.
     pub async fn wishes_to(&self, target: &Digest) -> Result<Vec<DeltaWish>, CatalogError> {
         let catalog = &self.publisher.catalog;
-        let products = catalog.products_with_root(target, MOST_PRODUCTS).await?;
+        let products = catalog.products_with_roots(&[*target]).await?;
         let mut found: Vec<DeltaWish> = Vec::new();
         for product in catalog.product_roots(&products, (self.now)().plus_seconds(-HELD)).await? {
             for wish in policy::wanted_to(&product, target, self.settings.bases) {
@@ -151,7 +146,7 @@ impl Deltas {
     /// Whether some product wants this pair (still): there may be a newer version by now.
     pub(super) async fn is_wanted(&self, pair: &ClaimedDelta) -> Result<bool, CatalogError> {
         let catalog = &self.publisher.catalog;
-        let products = catalog.products_with_root(&pair.target.digest, MOST_PRODUCTS).await?;
+        let products = catalog.products_with_roots(&[pair.target.digest]).await?;
         let since = (self.now)().plus_seconds(-HELD);
         let wanted = catalog.product_roots(&products, since).await?.into_iter().any(|product| {
             let mut wishes = policy::wanted(&product, self.settings.bases).into_iter();

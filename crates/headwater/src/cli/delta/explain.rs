@@ -160,7 +160,7 @@ async fn each(
 async fn known(app: &App, image: &StoredImage, target: &ImageFile) -> Result<Vec<DeltaRow>, Stop> {
     let (mut found, mut after): (Vec<DeltaRow>, _) = (Vec::new(), None);
     loop {
-        let (page, next) = app.catalog.deltas(&image.project, after.as_ref(), 500).await?;
+        let (page, next) = app.catalog.deltas(&image.project, after.as_deref(), 500).await?;
         for row in page.into_iter().filter(|row| row.target.digest == target.digest) {
             // A base that several versions have is told once.
             if found.iter().all(|known| known.base.digest != row.base.digest) {

@@ -35,7 +35,7 @@ pub(in crate::cli) struct Args {
     project: InProject,
 }
 
-/// Deltas that are held in memory at a time.
+/// Products whose deltas are held in memory at a time.
 const PAGE: usize = 500;
 
 #[derive(Serialize)]
@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args, app: &App, out: &Out) -> Result<(), Stop> {
         out.list(&["PRODUCT", "TYPE", "VERSION", "BASE", "STATE", "SIZE", "OF FULL", "SAVED", "CLIENTS", "WHY"]);
     let mut after = None;
     loop {
-        let (page, next) = app.catalog.deltas(project, after.as_ref(), PAGE).await?;
+        let (page, next) = app.catalog.deltas(project, after.as_deref(), PAGE).await?;
         for row in page.iter().filter(|row| product.as_ref().is_none_or(|product| *product == row.place.product)) {
             list.add(&wire(row), || cells(row))?;
         }

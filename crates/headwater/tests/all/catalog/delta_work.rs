@@ -115,11 +115,15 @@ async fn what_clients_hold_is_what_they_downloaded_last(home: &Home) {
     };
     assert_eq!(held(Timestamp::EPOCH).await, [1, 2, 0]);
     assert_eq!(held(minute(15)).await, [0, 1, 0], "what is long ago does not count");
-    let products = catalog.products_held_since(minute(10), None, 100).await.unwrap();
-    assert_eq!(products.len(), 2);
-    let page = catalog.products_held_since(minute(10), None, 1).await.unwrap();
-    assert_eq!(catalog.products_held_since(minute(10), page.first().copied(), 1).await.unwrap(), products[1..]);
-    assert_eq!(catalog.products_held_since(minute(15), None, 100).await.unwrap(), products[..1]);
+    let files = |numbers: &[u32]| {
+        let mut files: Vec<Digest> = numbers.iter().map(|number| root(&image(*number)).digest).collect();
+        files.sort();
+        files
+    };
+    assert_eq!(catalog.held_since(minute(10)).await.unwrap(), files(&[1, 2, 4, 5]));
+    assert_eq!(catalog.held_since(minute(15)).await.unwrap(), files(&[2]));
+    assert_eq!(catalog.products_with_roots(&files(&[1, 2, 5])).await.unwrap().len(), 2);
+    assert_eq!(catalog.products_with_roots(&files(&[1, 9])).await.unwrap().len(), 1);
 }
 
 async fn claim(catalog: &Catalog, now: i64) -> Option<ClaimedDelta> {
@@ -229,8 +233,12 @@ async fn a_listed_delta_is_told_of_in_its_products(home: &Home) {
     }
     list(&catalog, wish(3, 2), 80).await;
     list(&catalog, wish(3, 1), 81).await;
-    let (rows, next) = catalog.deltas(&project("default"), None, 1).await.unwrap();
-    let (rest, _) = catalog.deltas(&project("default"), next.as_ref(), 1).await.unwrap();
+    let other =
+        commit(&catalog, "default", image(9).property("release", "trixie"), &[]).await.placement.unwrap().product;
+    let (all, next) = catalog.deltas(&project("default"), None, 1).await.unwrap();
+    assert_eq!(catalog.deltas(&project("default"), next.as_deref(), 1).await.unwrap(), (vec![], Some(other)));
+    assert_eq!(catalog.deltas(&project("default"), None, 100).await.unwrap(), (all.clone(), None));
+    let [rows, rest] = [&all[..1], &all[1..]];
     let bytes = |row: &headwater::catalog::DeltaRow| row.file.map(|file| file.size);
     assert_eq!((bytes(&rows[0]), bytes(&rest[0])), (Some(81), Some(80)));
     assert_eq!((rows[0].state, rows[0].target), (Ready, root(&image(3))));
