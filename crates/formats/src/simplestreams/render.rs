@@ -242,7 +242,7 @@ pub fn product_fragment<'a>(
 pub fn listed_deltas<'a>(product: &Product, clients: impl Into<Clients<'a>>) -> Vec<Delta> {
     let clients = clients.into();
     let listed = Listed::of(product, &mut HashSet::new());
-    let beside = |(version, images): &(&Version, Vec<(Slot, &Image)>)| {
+    let beside = |(version, images): &Chosen<'_>| {
         let delta = |(slot, image): &(Slot, &Image)| listed.roots.delta(version, *slot, root(image)?, &clients);
         images.iter().filter_map(delta).map(|(delta, _)| *delta).collect::<Vec<_>>()
     };
@@ -428,9 +428,12 @@ impl<'a> ItemOut<'a> {
     }
 }
 
+/// A version with the images that are listed of it, in the order of their places.
+type Chosen<'a> = (&'a Version, Vec<(Slot, &'a Image)>);
+
 /// What is listed of a product.
 struct Listed<'a> {
-    versions: BTreeMap<&'a str, (&'a Version, Vec<(Slot, &'a Image)>)>,
+    versions: BTreeMap<&'a str, Chosen<'a>>,
     /// For deltas alone: nothing is in it when there are none.
     roots: Roots<'a>,
 }

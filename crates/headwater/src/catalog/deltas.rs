@@ -161,7 +161,7 @@ pub(super) async fn of_products(
         let list = batch.bind(&mut values);
         // The first condition is looked at once: without deltas, that is all. In this order: SQLite would rather begin with all deltas.
         let sql = format!(
-            "SELECT DISTINCT d.target, d.base, d.digest, b.size, d.clients FROM images i CROSS JOIN image_files f \
+            "SELECT d.target, d.base, d.digest, b.size, d.clients FROM images i CROSS JOIN image_files f \
              CROSS JOIN deltas d CROSS JOIN blobs b \
              WHERE EXISTS (SELECT 1 FROM deltas r WHERE r.digest IS NOT NULL) AND i.product_id IN ({list}){} \
              AND f.image_id = i.id AND f.role = 'root' AND d.target = f.digest AND d.digest IS NOT NULL \
@@ -184,7 +184,7 @@ pub(super) async fn of_products(
     }
     for deltas in found.values_mut() {
         deltas.sort_by_key(|delta| delta.base);
-        // Lists are read in several batches.
+        // A target that several images have comes as often.
         deltas.dedup();
     }
     Ok(found)

@@ -115,9 +115,10 @@ impl Catalog {
 }
 
 async fn held(tx: &mut Tx, identity: IdentityId) -> Result<Vec<Digest>, CatalogError> {
-    let sql = "SELECT h.digest, COUNT(*) AS clients FROM held h WHERE h.identity_id = $1 \
-         AND EXISTS (SELECT 1 FROM deltas d JOIN blobs b ON b.digest = d.digest \
-         WHERE d.base = h.digest AND b.retired_at IS NULL) GROUP BY h.digest";
+    let sql = "SELECT g.digest, g.clients FROM \
+         (SELECT h.digest, COUNT(*) AS clients FROM held h WHERE h.identity_id = $1 GROUP BY h.digest) g \
+         WHERE EXISTS (SELECT 1 FROM deltas d JOIN blobs b ON b.digest = d.digest \
+         WHERE d.base = g.digest AND b.retired_at IS NULL)";
     let mut found = Vec::new();
     for row in tx.rows(sql, values![identity.0]).await? {
         found.push((std::cmp::Reverse(row.int(1)?), rows::parse::<Digest>("a digest", &row.text(0)?)?));

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::kit::{House, Sample};
+use headwater_formats::image::{FileFormat, ImageFile};
+use headwater_formats::timestamp::Timestamp;
+
+use super::kit::{House, Sample, fingerprint, squashfs};
+use crate::kit::behind::{self, BUILDER};
 
 /// The stored files, wherever the layout puts them.
 fn stored(folder: &Path) -> Vec<PathBuf> {
@@ -59,4 +63,52 @@ fn damage_is_told_by_name_and_healed_by_publishing_again() {
     house.publish(&Sample::default(), &[]);
     house.run(&["verify"]).ok();
     house.run(&["image", "export", &image]).ok();
+}
+
+#[tokio::test]
+async fn a_damaged_delta_is_told_by_its_files_and_made_again() {
+    use std::io::Write as _;
+    let house = House::new();
+    for (seed, serial) in [(1, "20250101_07:42"), (2, "20250102_07:42")] {
+        let metadata = house.file("metadata.tar", &Sample { serial, ..Sample::default() }.metadata());
+        let root = house.file("root.squashfs", &squashfs(seed));
+        house.run(&["publish", &metadata, &root]).ok();
+    }
+    let [base, target] = [1, 2].map(|seed| fingerprint(&[&squashfs(seed)]));
+    let delta = {
+        let app = headwater::app::App::open(&house.data(), None).await.unwrap();
+        let mut staged = app.blobs.stage().unwrap();
+        staged.write_all(b"what makes the one into the other").unwrap();
+        let mut placed = staged.commit().unwrap();
+        let (target, base) = (target.parse().unwrap(), base.parse().unwrap());
+        let location = headwater::catalog::Location::Sqlite(house.data().join("catalog.db"));
+        behind::building(&location, &target, &base, 0).await;
+        let file = ImageFile { digest: placed.digest(), size: placed.size(), format: FileFormat::Vcdiff };
+        let ensure = || placed.ensure();
+        let listed = app.catalog.list_delta(&target, &base, &file, BUILDER, Timestamp::EPOCH, ensure).await;
+        assert!(listed.unwrap());
+        app.catalog.close().await;
+        file.digest.to_string()
+    };
+    house.run(&["verify"]).ok();
+    let stored = house.data().join("blobs/sha256").join(&delta[..2]).join(&delta);
+    std::fs::remove_file(stored).unwrap();
+    let ran = house.run(&["verify"]);
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(ran.cells()[1..], [vec!["-", "delta", format!("{delta}.vcdiff").as_str(), "is missing"]]);
+    assert!(
+        ran.err
+            .ends_with("1 missing or damaged; `headwater verify --remove-damaged`; those deltas are made again then\n"),
+        "{}",
+        ran.err
+    );
+    let ran = house.run(&["verify", "--format", "json", "--remove-damaged"]);
+    let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let expected = serde_json::json!([{
+        "project": null, "fingerprint": null, "file": format!("{delta}.vcdiff"), "damage": "is missing",
+        "delta": {"base": base, "target": target},
+    }]);
+    assert_eq!(told, expected);
+    assert!(ran.err.ends_with("no list names those deltas any more, and they are made again\n"), "{}", ran.err);
+    house.run(&["verify"]).ok();
 }
