@@ -39,6 +39,11 @@ impl Claim {
         self.stop.cancel();
     }
 
+    /// Whether the work is to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Whether the pair is somebody else's by now, or nobody's because one of the files is not needed any more.
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)

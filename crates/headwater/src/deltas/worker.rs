@@ -165,10 +165,10 @@ impl Worker {
     ) -> Result<Ended, CatalogError> {
         let claim = Arc::new(claim);
         let (tell, told) = oneshot::channel();
-        let (deltas, ending) = (self.deltas.clone(), ending.clone());
+        let (deltas, server) = (self.deltas.clone(), ending.clone());
         let mine = Arc::clone(&claim);
         let work = move |running: Running| async move {
-            let ended = work(&deltas, &mine, probed, &running, &ending).await;
+            let ended = work(&deltas, &mine, probed, &running, &server).await;
             let outcome = outcome(&ended, mine.pair().target.size);
             // Who waits for it is there until the server ends.
             let _ = tell.send(ended);
@@ -177,7 +177,8 @@ impl Worker {
         self.operations.run(&Arc::new(Actor::server()), task(place), work).await?;
         match told.await {
             Ok(ended) => ended,
-            // It was never begun: the server is ending, or somebody cancelled it while it was in the queue.
+            // It was never begun, or was given up because it did not stop soon enough when somebody cancelled it.
+            Err(_) if claim.is_stopped() && !ending.is_cancelled() => self.deltas.end(&claim, Err(cancelled())).await,
             Err(_) => self.deltas.end(&claim, Err(Verdict::Stopped)).await,
         }
     }
@@ -217,12 +218,14 @@ async fn work(
     let built = deltas.make(claim, probed, Arc::new(progress)).await;
     watching.abort();
     let built = match built {
-        Err(Verdict::Stopped) if running.cancelled().is_cancelled() && !ending.is_cancelled() => {
-            Err(Verdict::Refused("somebody cancelled it; `headwater delta build` makes it".to_owned()))
-        }
+        Err(Verdict::Stopped) if running.cancelled().is_cancelled() && !ending.is_cancelled() => Err(cancelled()),
         built => built,
     };
     deltas.end(claim, built).await
+}
+
+fn cancelled() -> Verdict {
+    Verdict::Refused("somebody cancelled it; `headwater delta build` makes it".to_owned())
 }
 
 /// What the operation tells at its end. That a delta does not pay is no failure.

@@ -131,6 +131,25 @@ async fn a_pair_is_not_built_when_a_newer_version_came_meanwhile() {
 }
 
 #[tokio::test]
+async fn disks_of_machines_get_theirs_beside_those_of_containers() {
+    let room = Room::new().await;
+    let shared = noise(128 << 10, 1);
+    for day in 1..=2 {
+        let new = noise(8 << 10, 10 + day as u64);
+        room.publish(day, squashfs(&[&new[..], &shared[..]].concat())).await;
+        room.publish(day, [&crate::cli::kit::qcow2()[..], &new[..], &shared[..]].concat()).await;
+    }
+    assert_eq!(room.build(&room.deltas(SETTINGS)).await.len(), 2);
+    let rows = room.rows().await;
+    let mut formats: Vec<_> = rows.iter().map(|row| (row.base.format, row.target.format, row.state)).collect();
+    formats.sort();
+    assert_eq!(formats, [FileFormat::Squashfs, FileFormat::Qcow2].map(|format| (format, format, Ready)));
+    for row in &rows {
+        assert_eq!(decoded(&room, row), std::fs::read(room.blob(&row.target.digest)).unwrap());
+    }
+}
+
+#[tokio::test]
 async fn files_shared_by_projects_share_their_delta() {
     let room = Room::new().await;
     room.app.catalog.create_project(&"team".parse().unwrap(), "", super::kit::now()).await.unwrap();
