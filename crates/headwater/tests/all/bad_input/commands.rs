@@ -139,7 +139,7 @@ fn bad_names_and_texts_are_refused_in_words_and_change_nothing() {
         (vec!["gc", "--grace", "50000d"], 2, usage("invalid value '50000d' for '--grace <TIME>': this is longer than 136 years; choose a shorter time")),
         (vec!["gc", "--grace", "99999999999999999999s"], 2, usage("invalid value '99999999999999999999s' for '--grace <TIME>': write a number and a unit, s, m, h or d: 24h, 30m, 0s")),
         // Words that are none of ours.
-        (vec![], 2, usage("'headwater' requires a subcommand but one was not provided\n  [subcommands: serve, publish, image, alias, project, trust, token, view, audit, key, export, gc, verify, completions, help]\n\nUsage: headwater [OPTIONS] <COMMAND>")),
+        (vec![], 2, usage("'headwater' requires a subcommand but one was not provided\n  [subcommands: serve, publish, image, alias, project, trust, token, view, delta, audit, key, export, gc, verify, completions, help]\n\nUsage: headwater [OPTIONS] <COMMAND>")),
         (vec!["pubish"], 2, usage("unrecognized subcommand 'pubish'\n\n  tip: a similar subcommand exists: 'publish'\n\nUsage: headwater [OPTIONS] <COMMAND>")),
         (vec!["image", "lits"], 2, usage("unrecognized subcommand 'lits'\n\n  tip: a similar subcommand exists: 'list'\n\nUsage: headwater image [OPTIONS] <COMMAND>")),
         (vec!["--colour"], 2, usage("unexpected argument '--colour' found\n\nUsage: headwater [OPTIONS] <COMMAND>")),
@@ -268,7 +268,7 @@ fn bad_settings_are_refused_in_words_and_change_nothing() {
     let see = "; `headwater serve --print-config` shows what can be set";
     let wrong = |words: &str| format!("the configuration cannot be used: {words}{see}");
     for (name, bytes, words) in [
-        ("a.toml", &b"colour = 1\n"[..], wrong("a.toml, line 1, column 1: unknown field `colour`, expected one of `data`, `database`, `listen`, `server_name`, `addresses`, `architectures`, `grace_hours`, `audit_days`, `connect`, `auto_update_hours`, `tls`, `private`, `limits`, `cache`, `log`")),
+        ("a.toml", &b"colour = 1\n"[..], wrong("a.toml, line 1, column 1: unknown field `colour`, expected one of `data`, `database`, `listen`, `server_name`, `addresses`, `architectures`, `grace_hours`, `audit_days`, `connect`, `auto_update_hours`, `tls`, `private`, `limits`, `cache`, `deltas`, `log`")),
         ("a.toml", b"[tls]\nallow_1_3 = true\n", wrong("a.toml, line 2, column 1: unknown field `allow_1_3`, expected one of `certificate`, `key`, `allow_1_2`")),
         ("a.toml", b"listen = \"127.0.0.1:0\"\n", wrong("a.toml, line 1, column 10: invalid type: string \"127.0.0.1:0\", expected a list, as in [\"one\", \"two\"]")),
         ("a.toml", b"listen = [\"8443\"]\n", wrong("a.toml, line 1, column 11: this is no address with a port; write it as 192.0.2.7:8443 or [::]:8443")),
