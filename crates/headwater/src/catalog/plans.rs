@@ -40,6 +40,8 @@ const WALKS: &[&str] = &[
     "schema_migrations",
     "ORDER BY n.kind, n.name",
     "ORDER BY v.name",
+    // No more than `lists::LOOKED_UP` images, which are sorted.
+    "AND i.id IN (",
 ];
 
 /// Whether a step walks through a table or, if that is not for a page, through all that a project has in it; and not through
