@@ -247,29 +247,30 @@ impl ImageList {
     async fn join(&self, only: &[(String, i64)]) -> Result<Joined, CatalogError> {
         let private = self.viewer.sees_private_in(&self.project);
         let mut values = values![self.project.as_str(), self.after.as_str(), self.limit, self.between()?, PAGE_BYTES];
-        let (text, size, join) = match self.whole() {
-            true => {
-                (format!("r.object || r.{}", names(private)), "r.size", " JOIN image_records r ON r.image_id = i.id")
-            }
-            false => ("i.fingerprint".to_owned(), "64", ""),
+        let (text, size) = match self.whole() {
+            true => (format!("r.object || r.{}", names(private)), "r.size"),
+            false => ("i.fingerprint".to_owned(), "64"),
         };
         let numbers: Vec<i64> = only.iter().map(|(_, number)| *number).collect();
-        let only = match (Batch::of(&numbers).next(), only.first()) {
+        let (from, only) = match (Batch::of(&numbers).next(), only.first()) {
             (Some(batch), Some((last, _))) => {
-                // By their numbers, because images that were published together lie together. A number may have come to be another
-                // image's since it was looked up: that one may be listed if it passes, but not out of its turn.
+                // By their numbers, in this order, because images that were published together lie together. A number may have come to be
+                // another image's since it was looked up: that one is listed if it passes, but not out of its turn.
                 values.push(Value::from(last.as_str()));
                 let last = values.len();
-                format!(" AND i.fingerprint <= ${last} AND i.id IN ({})", batch.bind(&mut values))
+                let only =
+                    format!(" AND i.fingerprint <= ${last} AND r.image_id IN ({}) AND ", batch.bind(&mut values));
+                ("image_records r CROSS JOIN images i", format!("i.id = r.image_id{only}"))
             }
-            _ => String::new(),
+            _ if self.whole() => ("images i JOIN image_records r ON r.image_id = i.id", String::new()),
+            _ => ("images i", String::new()),
         };
         let sql = format!(
             "SELECT string_agg(page.text, $4), COUNT(*), MAX(page.fingerprint), \
              (SELECT id FROM projects WHERE name = $1), CAST(COALESCE(SUM(page.size), 0) AS BIGINT) FROM \
              (SELECT i.fingerprint, {text} AS text, {size} AS size, \
-             SUM({size}) OVER (ORDER BY i.fingerprint ROWS UNBOUNDED PRECEDING) AS upto FROM images i{join} \
-             WHERE i.project_id = (SELECT id FROM projects WHERE name = $1) AND i.fingerprint > $2{only}{} \
+             SUM({size}) OVER (ORDER BY i.fingerprint ROWS UNBOUNDED PRECEDING) AS upto FROM {from} \
+             WHERE {only}i.project_id = (SELECT id FROM projects WHERE name = $1) AND i.fingerprint > $2{} \
              ORDER BY i.fingerprint LIMIT $3) page WHERE page.upto - page.size < $5",
             Sight { project: 0, private }.and_visible("i")
         );
