@@ -408,25 +408,25 @@ async fn rarest(tx: &mut Tx, sight: Sight, needed: &[Vec<Term<'_>>]) -> Result<O
     Ok(None)
 }
 
-/// How many images have one of the terms of each list, each counted up to `most`; only those between two numbers, when these are given. Such that the viewer
+/// How many images have one of the terms of each list, each counted up to `most`; only those [`BETWEEN`] others, when a term of them is given. Such that the viewer
 /// does not see count, too, and one with several of the terms counts several times: it is about the work.
 async fn counts(
     tx: &mut Tx,
     sight: Sight,
     needed: &[Vec<Term<'_>>],
     most: i64,
-    between: Option<(i64, i64)>,
+    between: Option<&Term<'_>>,
 ) -> Result<Vec<i64>, CatalogError> {
     let mut numbers = Vec::new();
     // One statement for all that are usual.
     for lists in needed.chunks(8) {
         let mut values = values![most];
         let within = match between {
-            Some((first, last)) => {
-                values.extend(values![first, last]);
-                " AND image_id BETWEEN $2 AND $3"
+            Some(term) => {
+                values.extend(values![records::term(sight.project, term)]);
+                format!(" AND {BETWEEN}")
             }
-            None => "",
+            None => String::new(),
         };
         let mut columns = Vec::new();
         for terms in lists {
@@ -449,14 +449,9 @@ async fn counts(
     Ok(numbers)
 }
 
-/// The numbers of the first and the last image that have the term.
-async fn ends(tx: &mut Tx, sight: Sight, term: &Term<'_>) -> Result<Option<(i64, i64)>, CatalogError> {
-    let sql = "SELECT (SELECT MIN(image_id) FROM image_terms WHERE term = $1), \
-               (SELECT MAX(image_id) FROM image_terms WHERE term = $1)";
-    let row = tx.row(sql, values![records::term(sight.project, term)]).await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(row.opt_int(0)?.zip(row.opt_int(1)?))
-}
+/// The condition that an image lies between the first and the last that have the term `$2`.
+const BETWEEN: &str = "image_id BETWEEN (SELECT MIN(image_id) FROM image_terms WHERE term = $2) \
+     AND (SELECT MAX(image_id) FROM image_terms WHERE term = $2)";
 
 /// The visible images that have one of the terms of the rarest list, and one of each other list that is short: fingerprints and numbers.
 async fn candidates(
@@ -467,11 +462,10 @@ async fn candidates(
 ) -> Result<BTreeMap<String, i64>, CatalogError> {
     let (mut first, mut between) = (rarest.place, None);
     if let ([term], true, true) = (&needed[first][..], rarest.number >= MANY, needed.len() > 1) {
-        between = ends(tx, sight, term).await?;
-        if between.is_some() {
-            let numbers = counts(tx, sight, needed, rarest.number, between).await?;
-            let fewest = numbers.into_iter().enumerate().min_by_key(|(_, number)| *number);
-            first = fewest.filter(|(_, number)| *number < rarest.number).map_or(first, |(place, _)| place);
+        let numbers = counts(tx, sight, needed, rarest.number, Some(term)).await?;
+        let fewest = numbers.into_iter().enumerate().min_by_key(|(_, number)| *number);
+        if let Some((place, _)) = fewest.filter(|(place, number)| *place != first && *number < rarest.number) {
+            (first, between) = (place, Some(term));
         }
     }
     let others = || needed.iter().enumerate().filter(|(place, terms)| *place != first && terms.len() <= FEW_TERMS);
@@ -479,9 +473,9 @@ async fn candidates(
     for term in &needed[first] {
         let mut values = values![records::term(sight.project, term)];
         let mut also = String::new();
-        if let Some((first, last)) = between {
-            values.extend(values![first, last]);
-            also.push_str(" AND t.image_id BETWEEN $2 AND $3");
+        if let Some(term) = between {
+            values.extend(values![records::term(sight.project, term)]);
+            also.push_str(&format!(" AND t.{BETWEEN}"));
         }
         for (_, terms) in others() {
             let mut list = Vec::new();
