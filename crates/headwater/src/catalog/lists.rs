@@ -4,7 +4,7 @@
 //! here. Between two pages nothing is held, neither a transaction nor a connection. With a filter, the images are looked at one by one; which
 //! ones, the rarest of the terms decides that all who pass have ([`Filter::needed`]), or it is all of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::filter::{Filter, Like, Needed, Term};
@@ -13,7 +13,7 @@ use headwater_formats::names::ProjectName;
 
 use super::engine::{Batch, Row, Tx, Value, values};
 use super::sight::{Sight, sight};
-use super::{Catalog, CatalogError, Found, records};
+use super::{Catalog, CatalogError, Found, records, rows};
 use crate::auth::Viewer;
 
 /// Bytes of text in a page; the last image of a page may reach beyond.
@@ -30,6 +30,9 @@ const LOOKED_UP: usize = 64;
 const MOST_CANDIDATES: i64 = 16_384;
 /// So many terms of which an image needs one are looked up for each candidate.
 const FEW_TERMS: usize = 8;
+/// From so many candidates on, it is counted how many images between the first and the last of them have another term: what was published
+/// together lies together.
+const MANY: i64 = 32;
 
 /// How many words are looked at to find those that are like a pattern.
 const MOST_WORDS: i64 = 4096;
@@ -88,8 +91,8 @@ enum Source {
     Unknown,
     /// All images of the project.
     All,
-    /// These fingerprints, the next one last.
-    These(Vec<String>),
+    /// These images, by fingerprint and number, the next one last.
+    These(Vec<(String, i64)>),
 }
 
 /// What one statement gives.
@@ -177,7 +180,7 @@ impl ImageList {
         if let Source::Unknown = self.source {
             self.source = self.plan().await?;
         }
-        let batch: Vec<String> = match &mut self.source {
+        let batch: Vec<(String, i64)> = match &mut self.source {
             Source::These(left) => left.split_off(left.len().saturating_sub(LOOKED_UP)),
             _ => Vec::new(),
         };
@@ -199,7 +202,7 @@ impl ImageList {
             Source::These(left) => {
                 if full {
                     let after = joined.last.as_deref().unwrap_or_default();
-                    left.extend(batch.into_iter().filter(|one| one.as_str() > after));
+                    left.extend(batch.into_iter().filter(|(fingerprint, _)| fingerprint.as_str() > after));
                 }
                 !left.is_empty()
             }
@@ -231,6 +234,9 @@ impl ImageList {
         let mut tx = self.catalog.engine.read().await?;
         let sight = sight(&mut tx, &self.viewer, &self.project).await?;
         let needed = spelled_out(&mut tx, sight, needed).await?;
+        if needed.iter().any(Vec::is_empty) {
+            return Ok(Source::These(Vec::new()));
+        }
         let Some(rarest) = rarest(&mut tx, sight, &needed).await? else { return Ok(Source::All) };
         let found = candidates(&mut tx, sight, &needed, rarest).await?;
         tx.commit().await?;
@@ -238,25 +244,33 @@ impl ImageList {
     }
 
     /// Reads a page after the last one; of these images only, when there are some.
-    async fn join(&self, only: &[String]) -> Result<Joined, CatalogError> {
+    async fn join(&self, only: &[(String, i64)]) -> Result<Joined, CatalogError> {
         let private = self.viewer.sees_private_in(&self.project);
         let mut values = values![self.project.as_str(), self.after.as_str(), self.limit, self.between()?, PAGE_BYTES];
-        let (text, size, join) = match self.whole() {
-            true => {
-                (format!("r.object || r.{}", names(private)), "r.size", " JOIN image_records r ON r.image_id = i.id")
-            }
-            false => ("i.fingerprint".to_owned(), "64", ""),
+        let (text, size) = match self.whole() {
+            true => (format!("r.object || r.{}", names(private)), "r.size"),
+            false => ("i.fingerprint".to_owned(), "64"),
         };
-        let only = match Batch::of(only).next() {
-            Some(batch) => format!(" AND i.fingerprint IN ({})", batch.bind(&mut values)),
-            None => String::new(),
+        let numbers: Vec<i64> = only.iter().map(|(_, number)| *number).collect();
+        let (from, only) = match (Batch::of(&numbers).next(), only.first()) {
+            (Some(batch), Some((last, _))) => {
+                // By their numbers, in this order, because images that were published together lie together. A number may have come to be
+                // another image's since it was looked up: that one is listed if it passes, but not out of its turn.
+                values.push(Value::from(last.as_str()));
+                let last = values.len();
+                let only =
+                    format!(" AND i.fingerprint <= ${last} AND r.image_id IN ({}) AND ", batch.bind(&mut values));
+                ("image_records r CROSS JOIN images i", format!("i.id = r.image_id{only}"))
+            }
+            _ if self.whole() => ("images i JOIN image_records r ON r.image_id = i.id", String::new()),
+            _ => ("images i", String::new()),
         };
         let sql = format!(
             "SELECT string_agg(page.text, $4), COUNT(*), MAX(page.fingerprint), \
              (SELECT id FROM projects WHERE name = $1), CAST(COALESCE(SUM(page.size), 0) AS BIGINT) FROM \
              (SELECT i.fingerprint, {text} AS text, {size} AS size, \
-             SUM({size}) OVER (ORDER BY i.fingerprint ROWS UNBOUNDED PRECEDING) AS upto FROM images i{join} \
-             WHERE i.project_id = (SELECT id FROM projects WHERE name = $1) AND i.fingerprint > $2{only}{} \
+             SUM({size}) OVER (ORDER BY i.fingerprint ROWS UNBOUNDED PRECEDING) AS upto FROM {from} \
+             WHERE {only}i.project_id = (SELECT id FROM projects WHERE name = $1) AND i.fingerprint > $2{} \
              ORDER BY i.fingerprint LIMIT $3) page WHERE page.upto - page.size < $5",
             Sight { project: 0, private }.and_visible("i")
         );
@@ -375,55 +389,94 @@ async fn words<'a>(tx: &mut Tx, sight: Sight, like: &Like<'a>) -> Result<Option<
     Ok((terms.len() <= MOST_ALIKE).then_some(terms))
 }
 
+/// A list of terms of which an image needs one, and about how many have one of them.
+struct Rarest {
+    place: usize,
+    number: i64,
+}
+
 /// Which of these lists has the terms that the fewest images have; `None` when so many have them that looking at all images is no more work.
-async fn rarest(tx: &mut Tx, sight: Sight, needed: &[Vec<Term<'_>>]) -> Result<Option<usize>, CatalogError> {
+async fn rarest(tx: &mut Tx, sight: Sight, needed: &[Vec<Term<'_>>]) -> Result<Option<Rarest>, CatalogError> {
     // First a little is counted of each, so that what is common costs nothing where something is rare.
     for most in [MOST_CANDIDATES / 256, MOST_CANDIDATES / 16, MOST_CANDIDATES] {
-        let mut rarest = None;
-        let mut fewest = most + 1;
-        for (place, terms) in needed.iter().enumerate() {
-            let number = count(tx, sight, terms, fewest).await?;
-            if number < fewest {
-                (fewest, rarest) = (number, Some(place));
-            }
-        }
-        if rarest.is_some() {
-            return Ok(rarest);
+        let numbers = counts(tx, sight, needed, most + 1, None).await?;
+        let fewest = numbers.into_iter().enumerate().min_by_key(|(_, number)| *number);
+        if let Some((place, number)) = fewest.filter(|(_, number)| *number <= most) {
+            return Ok(Some(Rarest { place, number }));
         }
     }
     Ok(None)
 }
 
-/// How many images have one of these terms, counted up to `most`. Such that the viewer does not see count, too, and one with several of the terms
-/// counts several times: it is about the work.
-async fn count(tx: &mut Tx, sight: Sight, terms: &[Term<'_>], most: i64) -> Result<i64, CatalogError> {
-    let mut number = 0;
-    for term in terms {
-        let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM image_terms WHERE term = $1 LIMIT $2) t";
-        let found = tx.row(sql, values![records::term(sight.project, term), most - number]).await?;
-        number += found.map_or(Ok(0), |row| row.int(0))?;
-        if number >= most {
-            break;
+/// How many images have one of the terms of each list, each counted up to `most`; only those [`BETWEEN`] others, when a term of them is given. Such that the viewer
+/// does not see count, too, and one with several of the terms counts several times: it is about the work.
+async fn counts(
+    tx: &mut Tx,
+    sight: Sight,
+    needed: &[Vec<Term<'_>>],
+    most: i64,
+    between: Option<&Term<'_>>,
+) -> Result<Vec<i64>, CatalogError> {
+    let mut numbers = Vec::new();
+    // One statement for all that are usual.
+    for lists in needed.chunks(8) {
+        let mut values = values![most];
+        let within = match between {
+            Some(term) => {
+                values.extend(values![records::term(sight.project, term)]);
+                format!(" AND {BETWEEN}")
+            }
+            None => String::new(),
+        };
+        let mut columns = Vec::new();
+        for terms in lists {
+            let terms: Vec<i64> = terms.iter().map(|term| records::term(sight.project, term)).collect();
+            let mut batches = Vec::new();
+            for batch in Batch::of(&terms) {
+                let one_of = batch.bind(&mut values);
+                batches.push(format!(
+                    "(SELECT COUNT(*) FROM (SELECT 1 FROM image_terms WHERE term IN ({one_of}){within} LIMIT $1) t)"
+                ));
+            }
+            columns.push(batches.join(" + "));
+        }
+        let row = tx.row(format!("SELECT {}", columns.join(", ")), values).await?;
+        let row = row.ok_or_else(|| CatalogError::Corrupt("a count is missing".into()))?;
+        for column in 0..columns.len() {
+            numbers.push(row.int(column)?);
         }
     }
-    Ok(number)
+    Ok(numbers)
 }
 
-/// The fingerprints of the visible images that have one of the terms of the rarest list, and one of each other list that is short.
+/// The condition that an image lies between the first and the last that have the term `$2`.
+const BETWEEN: &str = "image_id BETWEEN (SELECT MIN(image_id) FROM image_terms WHERE term = $2) \
+     AND (SELECT MAX(image_id) FROM image_terms WHERE term = $2)";
+
+/// The visible images that have one of the terms of the rarest list, and one of each other list that is short: fingerprints and numbers.
 async fn candidates(
     tx: &mut Tx,
     sight: Sight,
     needed: &[Vec<Term<'_>>],
-    rarest: usize,
-) -> Result<BTreeSet<String>, CatalogError> {
-    let mut found = BTreeSet::new();
-    if needed.iter().any(Vec::is_empty) {
-        return Ok(found);
+    rarest: Rarest,
+) -> Result<BTreeMap<String, i64>, CatalogError> {
+    let (mut first, mut between) = (rarest.place, None);
+    if let ([term], true, true) = (&needed[first][..], rarest.number >= MANY, needed.len() > 1) {
+        let numbers = counts(tx, sight, needed, rarest.number, Some(term)).await?;
+        let fewest = numbers.into_iter().enumerate().min_by_key(|(_, number)| *number);
+        if let Some((place, _)) = fewest.filter(|(place, number)| *place != first && *number < rarest.number) {
+            (first, between) = (place, Some(term));
+        }
     }
-    let others = || needed.iter().enumerate().filter(|(place, terms)| *place != rarest && terms.len() <= FEW_TERMS);
-    for term in &needed[rarest] {
+    let others = || needed.iter().enumerate().filter(|(place, terms)| *place != first && terms.len() <= FEW_TERMS);
+    let mut found = BTreeMap::new();
+    for term in &needed[first] {
         let mut values = values![records::term(sight.project, term)];
         let mut also = String::new();
+        if let Some(term) = between {
+            values.extend(values![records::term(sight.project, term)]);
+            also.push_str(&format!(" AND t.{BETWEEN}"));
+        }
         for (_, terms) in others() {
             let mut list = Vec::new();
             for term in terms {
@@ -438,13 +491,16 @@ async fn candidates(
         }
         // Joined in this order, because there are few terms and many images.
         let sql = format!(
-            "SELECT string_agg(i.fingerprint, ',') FROM image_terms t CROSS JOIN images i \
+            "SELECT string_agg(i.fingerprint || ' ' || i.id, ',') FROM image_terms t CROSS JOIN images i \
              WHERE t.term = $1{also} AND i.id = t.image_id{}",
             sight.and_visible("i")
         );
         let row = tx.row(sql, values).await?;
         let list = row.map(|row: Row| row.opt_text(0)).transpose()?.flatten().unwrap_or_default();
-        found.extend(list.split(',').filter(|one| !one.is_empty()).map(str::to_owned));
+        for one in list.split(',').filter(|one| !one.is_empty()) {
+            let (fingerprint, number) = one.split_once(' ').unwrap_or_default();
+            found.insert(fingerprint.to_owned(), rows::parse("an image's number", number)?);
+        }
     }
     Ok(found)
 }

@@ -44,6 +44,9 @@ const WALKS: &[&str] = &[
     "ORDER BY v.name",
 ];
 
+/// A page may be sorted when it is of no more images than `lists::LOOKED_UP`.
+const SORTED: &str = "AND r.image_id IN (";
+
 /// Whether a step walks through a table or, if that is not for a page, through all that a project has in it; and not through
 /// constants, a list that is a parameter, or what a subselect has found.
 fn is_walk(sql: &str, plan: &[String], step: &str) -> bool {
@@ -232,7 +235,8 @@ async fn no_statement_walks_through_a_table() {
     assert!(seen.len() > 50, "only {} statements were seen", seen.len());
     let mut bad = String::new();
     for (sql, plan) in seen.iter().filter(|(sql, _)| !WALKS.iter().any(|walk| sql.contains(walk))) {
-        let sorts = sql.contains("LIMIT") && plan.iter().any(|step| step.contains("TEMP B-TREE"));
+        let sorts =
+            sql.contains("LIMIT") && !sql.contains(SORTED) && plan.iter().any(|step| step.contains("TEMP B-TREE"));
         if sorts || plan.iter().any(|step| is_walk(sql, plan, step)) {
             let what = if sorts { "a page must come from an index in its order" } else { "it walks" };
             bad.push_str(&format!("\n{what}:\n{sql}\nis run as\n{plan:#?}\n"));

@@ -25,6 +25,7 @@ on_both_engines! {
     random_changes_leave_lists_that_are_right,
     random_filters_find_what_passes,
     a_pattern_of_dots_does_not_look_at_all_images,
+    images_that_were_published_together_are_found_among_one_another,
     names_that_a_hand_made_alias_hides_come_back,
     pages_are_bounded_by_their_bytes,
     changes_between_pages_neither_double_nor_lose_an_image,
@@ -478,6 +479,36 @@ async fn a_pattern_of_dots_does_not_look_at_all_images(home: &Home) {
         let count = texts.iter().map(|text| text.split(',').count()).sum::<usize>();
         assert_eq!((asked, count), (pages, found), "{filter}");
         agrees(&catalog, &Viewer::operator(), "default", filter, "dots").await;
+    }
+}
+
+async fn images_that_were_published_together_are_found_among_one_another(home: &Home) {
+    let catalog = home.open().await;
+    // Of ten on each of 40 days, one is a Debian; of the days of one month, the images lie together.
+    for number in 0..400u32 {
+        let (os, month, day) = (if number % 10 == 3 { "Debian" } else { "Other" }, number / 100, number / 10);
+        let made =
+            image(number).property("os", os).property("month", &month.to_string()).property("day", &day.to_string());
+        commit(&catalog, "default", made, &[]).await;
+    }
+    // One that lies apart.
+    let late = image(400).property("os", "Debian").property("month", "1").property("day", "10");
+    commit(&catalog, "default", late, &[]).await;
+    for (filter, found) in [
+        ("properties.os eq debian and properties.month eq 2", 10),
+        ("properties.month eq 2 and properties.os eq debian", 10),
+        ("properties.month eq 1 and properties.os eq debian", 11),
+        ("properties.month eq 1 and properties.os eq debian and properties.day eq 10", 2),
+        ("properties.month eq 1,2 and properties.os eq debian", 21),
+        ("properties.os eq debian,other and properties.month eq 3", 100),
+        ("properties.os eq debian and properties.month eq 9", 0),
+        ("properties.os eq debian and properties.month ne 0", 31),
+    ] {
+        let form = Form::Fingerprint { before: String::new(), after: String::new() };
+        let (texts, _) = listed(&catalog, &Viewer::operator(), "default", filter, form).await;
+        let count = texts.iter().filter(|text| !text.is_empty()).map(|text| text.split(',').count()).sum::<usize>();
+        assert_eq!(count, found, "{filter}");
+        agrees(&catalog, &Viewer::operator(), "default", filter, "together").await;
     }
 }
 
