@@ -14,6 +14,7 @@ pub const ALL: &[&str] = &[
     "publish::staged",
     "publish::hashed",
     "publish::inspected",
+    "publish::repacked",
     "blobs::before-link",
     "blobs::after-link",
     "blobs::placed",

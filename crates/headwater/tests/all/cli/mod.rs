@@ -18,6 +18,7 @@ pub(crate) mod kit;
 mod project;
 mod publish;
 mod reference;
+mod repack;
 mod serve;
 mod token;
 mod trust;
