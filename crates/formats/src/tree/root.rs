@@ -34,8 +34,9 @@ const FRAGMENT_TABLE: usize = 80;
 const EXPORT_TABLE: usize = 88;
 const NO_TABLE: u64 = u64::MAX;
 
-/// Gives the root of a squashfs without fragments the mode, owners and time of `root`, unless it has them. `owners` are the numbers of all owners and
-/// groups of all entries; others that stand at the end of the list of owners go. The new length of the file, if it was changed.
+/// Gives the root of a squashfs without fragments the mode, owners and time of `root`, also when it has them by chance, since that
+/// would be other bytes. `owners` are the numbers of all owners and
+/// groups of all entries; others that stand at the end of the list of owners go. The new length of the file.
 ///
 /// # Errors
 /// When the squashfs is damaged, or the file cannot be written; it is of no use then.
@@ -44,15 +45,11 @@ pub fn set_root<F: Read + Write + Seek>(
     size: u64,
     root: &Entry,
     owners: &BTreeSet<u32>,
-) -> Result<Option<u64>, TreeError> {
+) -> Result<u64, TreeError> {
     let mut tree = squashfs(&mut file, size)?;
-    let found = super::Tree::next(&mut tree)?.ok_or_else(|| damaged("there is no root"))?;
     let mut ids = tree.ids.clone();
     while ids.last().is_some_and(|id| !owners.contains(id)) {
         ids.pop();
-    }
-    if found == *root && ids == tree.ids {
-        return Ok(None);
     }
     let mut index = |owner: u32| {
         let known = ids.iter().position(|id| *id == owner);
@@ -74,7 +71,7 @@ pub fn set_root<F: Read + Write + Seek>(
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     file.write_all(&superblock).map_err(failed)?;
     file.flush().map_err(failed)?;
-    Ok(Some(padded))
+    Ok(padded)
 }
 
 /// The file from the root's inode on.

@@ -163,3 +163,51 @@ fn last_words(said: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(said).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLEEP: Tool = Tool { program: "sleep", advice: "it is part of every system" };
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_ended_while_it_is_fed_and_after() {
+        for fed in [u64::MAX, 0] {
+            let (stop, began) = (Stop::default(), Instant::now());
+            let guard = stop.guard();
+            let leaving = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(200));
+                drop(guard);
+            });
+            let output = tempfile::tempfile().unwrap();
+            let ended = SLEEP.feed(&["600"], &output, &stop, |to| {
+                // It reads nothing, so that this waits when the pipe is full.
+                let taken = io::copy(&mut io::repeat(0).take(fed), &mut { to });
+                taken.map_err(|error| RepackError::Tools(error.to_string()))
+            });
+            leaving.join().unwrap();
+            assert_eq!(ended.unwrap_err().to_string(), "sleep failed (nobody waits for it any more)");
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn what_a_tool_says_is_kept_to_its_end_and_no_further() {
+        let tool = Tool { program: "tail", advice: "" };
+        let output = tempfile::tempfile().unwrap();
+        let missing = "x".repeat(100_000);
+        let ended = tool
+            .convert(&[&missing], tempfile::tempfile().unwrap(), &output, &Stop::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            ended.starts_with("tail failed (exit status: 1: xxx") && ended.ends_with("File name too long)"),
+            "{ended}"
+        );
+        assert!(ended.len() < KEPT + 100);
+        let none = Tool { program: "no-such-tool", advice: "install it" };
+        let ended =
+            none.convert(&[], tempfile::tempfile().unwrap(), &output, &Stop::default()).unwrap_err().to_string();
+        assert_eq!(ended, "no-such-tool is not installed; install it");
+    }
+}

@@ -89,9 +89,8 @@ fn write(
         let mut owners = BTreeSet::from([root.uid, root.gid]);
         said = pack(tree, &root, options, &mut owners, file, stop)?;
         let size = file.metadata().map_err(BlobError::from)?.len();
-        if let Some(size) = tree::set_root(&mut file, size, &root, &owners)? {
-            file.set_len(size).map_err(BlobError::from)?;
-        }
+        let size = tree::set_root(&mut file, size, &root, &owners)?;
+        file.set_len(size).map_err(BlobError::from)?;
         Ok::<(), RepackError>(())
     })?;
     if staged.size() > limit {
@@ -151,7 +150,7 @@ fn feed(
 ) -> Result<(), RepackError> {
     // The watcher knows better why the tool takes no more.
     let ended = |error: std::io::Error| RepackError::Tools(format!("sqfstar took no more: {error}"));
-    let mut writer = Writer::new(to);
+    let (mut writer, mut total) = (Writer::new(to), 0);
     while let Some(entry) = tree.next()? {
         stop.check().map_err(ended)?;
         if entry.kind == Kind::Socket {
@@ -161,6 +160,12 @@ fn feed(
             )));
         }
         owners.extend([entry.uid, entry.gid]);
+        if let Kind::File(size) = entry.kind {
+            total = size.saturating_add(total);
+            if total > MOST_UNPACKED {
+                return Err(RepackError::Cannot("its files have more than 1 TiB, as no image has".to_owned()));
+            }
+        }
         writer.entry(&entry).map_err(ended)?;
         let mut content = Sha256::new();
         let given = tree.content(&mut |bytes| {

@@ -6,13 +6,12 @@ use std::process::{Command, Stdio};
 
 use headwater_formats::tree::{self, Kind, Tree};
 
-/// What is in the nasty tree, as a tarball: written by the `tar` crate, entry by entry, not by the program.
+/// What is in the nasty tree, as a tarball without its root: written by the `tar` crate, entry by entry, not by the program.
 pub(crate) fn nasty_tarball() -> Vec<u8> {
     let mut tar = Tarball(Vec::new());
     let text = |length: usize, seed: u8| {
         (0..length).map(|at| (at as u8).wrapping_mul(seed) ^ (at >> 7) as u8).collect::<Vec<u8>>()
     };
-    tar.add(b"./", b'5', 0o751, (7, 8), 1_700_000_000, b"", &[], &[]);
     tar.add(b"empty folder", b'5', 0o2770, (0, 50), 0, b"", &[], &[]);
     tar.add(b"tmp", b'5', 0o1777, (0, 0), 1, b"", &[], &[("user.note", b"sticky")]);
     tar.add(b"bin", b'5', 0o755, (0, 0), 1_600_000_000, b"", &[], &[]);
@@ -143,17 +142,37 @@ impl Tarball {
     }
 }
 
-/// A squashfs of a tarball, as builders of images pack it unless other options are given.
+/// A squashfs of a tarball, as builders of images pack it unless other options are given. Its root is owned by who runs
+/// the test and as old as it, as old releases of sqfstar have it.
 pub(crate) fn squashed(tarball: &[u8], options: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("made.squashfs");
+    let path = folder.path().join("made.squashfs");
     let mut command = Command::new("sqfstar");
-    command.args(["-quiet", "-no-progress", "-b", "1M", "-root-mode", "751", "-root-uid", "7", "-root-gid", "8"]);
-    command.args(["-root-time", "1700000000"]).args(options).arg(&file);
+    command.args(["-quiet", "-no-progress", "-b", "1M"]).args(options).arg(&path).stderr(Stdio::null());
     let mut child = command.stdin(Stdio::piped()).spawn().expect("squashfs-tools are installed: see ./dev setup");
     child.stdin.take().unwrap().write_all(tarball).unwrap();
     assert!(child.wait().unwrap().success());
-    std::fs::read(file).unwrap()
+    std::fs::read(path).unwrap()
+}
+
+/// A squashfs without fragments, with another root.
+pub(crate) fn with_root(squashfs: &[u8], mode: u16, uid: u32, gid: u32, mtime: u32) -> Vec<u8> {
+    let mut file = Cursor::new(squashfs.to_vec());
+    let mut owners = std::collections::BTreeSet::from([uid, gid]);
+    let mut root = None;
+    {
+        let mut tree = tree::squashfs(&mut file, squashfs.len() as u64).unwrap();
+        while let Some(entry) = tree.next().unwrap() {
+            if root.is_some() {
+                owners.extend([entry.uid, entry.gid]);
+            }
+            root.get_or_insert(entry);
+        }
+    }
+    let root = tree::Entry { mode, uid, gid, mtime, ..root.unwrap() };
+    let size = tree::set_root(&mut file, squashfs.len() as u64, &root, &owners).unwrap();
+    file.get_mut().truncate(size as usize);
+    file.into_inner()
 }
 
 /// The entries of a squashfs in words, with the sums of their content and attributes.
