@@ -44,7 +44,8 @@ for version in v1 v2; do
     [ "$(wc -l <"$CASE/given")" -gt 5000 ] || fail "the list of attributes is too short to be true"
     assert_same_file "$CASE/given" "$CASE/made"
     more=$(($(stat -c %s "$CASE/$version/root") * 1000 / $(stat -c %s "$given") - 1000))
-    [ "$more" -le 80 ] || fail "the root file of $version is $more ‰ larger"
+    # Without documentation and languages, what is left is large programs, which small blocks cost most. `./dev bench packings` has whole ones.
+    [ "$more" -le 160 ] || fail "the root file of $version is $more ‰ larger"
 done
 newest=$FP
 
@@ -78,9 +79,9 @@ uploads() {
     "$client" image copy "r:$fp" r: --target-project team
     "$client" image show "r:$fp" --project team >/dev/null
     "$client" image delete "r:$fp" --project team
-    # Through the client, what arrives is an upload like any other; the name leads to it all the same.
+    # Through the client, it arrives as an upload, and is known for a copy by the names of its files.
     "$client" image copy "r:$fp" r: --target-project team --mode relay --alias relayed
-    assert_eq "$("$client" image get-property r:relayed headwater.repacked_from --project team)" "$fp" "the property"
+    assert_eq "$("$client" image info r:relayed --project team | sed -n 's/^Fingerprint: *//p')" "$fp" "the fingerprint of what was relayed"
     "$client" image delete r:relayed --project team
     headwater image delete "$fp"
 }

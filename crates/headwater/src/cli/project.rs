@@ -29,7 +29,7 @@ pub(super) enum Verb {
         #[arg(long, default_value = "")]
         description: String,
         /// Whether containers that are published in it are packed for small deltas, as `headwater publish --repack` does
-        #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true)]
+        #[arg(long, value_name = "SWITCH", value_enum)]
         repack: Option<OnOff>,
     },
     /// Change a project
@@ -47,7 +47,7 @@ pub(super) enum Verb {
         #[arg(long)]
         description: Option<String>,
         /// Whether containers that are published in it are packed for small deltas
-        #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true)]
+        #[arg(long, value_name = "SWITCH", value_enum)]
         repack: Option<OnOff>,
     },
     /// Show a project

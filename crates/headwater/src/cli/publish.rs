@@ -60,11 +60,11 @@ pub(super) struct Args {
     properties: Vec<(String, String)>,
     /// Pack the root file anew, so that deltas between versions are small; off leaves it as it is, whatever the project says
     ///
-    /// A container's squashfs or tarball becomes a squashfs with small blocks (see docs/guides/deltas.md), a few percent larger, from which
+    /// A container's squashfs or tarball becomes a squashfs with small blocks (see docs/guides/deltas.md), about a tenth larger, from which
     /// hosts that have the version before download a third. A virtual machine's qcow2 is no longer compressed, and several times as large.
     /// What is in it stays as it is, but the image gets another fingerprint: both are told, and the property headwater.repacked_from keeps the old
     /// one. Needs squashfs-tools 4.5 or newer; qemu-img for disks.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_missing_value = "on", value_enum, hide_possible_values = true)]
+    #[arg(long, value_name = "SWITCH", num_args = 0..=1, require_equals = true, default_missing_value = "on", value_enum)]
     repack: Option<OnOff>,
 }
 

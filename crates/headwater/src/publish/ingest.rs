@@ -137,6 +137,12 @@ impl Staging {
             Packing::AsGiven => return Ok(self),
             // A disk becomes several times as large, which takes somebody who wants it.
             Packing::AsProjectSays if self.image_type == ImageType::VirtualMachine => return Ok(self),
+            Packing::AsProjectSays if self.is_copy(given.digest) => {
+                self.packed = Packed::Left(
+                    "its files are named after its fingerprint, so it is a copy, which keeps it".to_owned(),
+                );
+                return Ok(self);
+            }
             Packing::AsProjectSays | Packing::ForDeltas => {}
         }
         let mut both = self.first.hasher();
@@ -156,6 +162,14 @@ impl Staging {
         }
         fail_point::reached("publish::repacked");
         Ok(self)
+    }
+
+    /// Whether a file is named after what is in it, as exports of the daemons, streams and `image export` name them. A client that copies through
+    /// itself (`image copy --mode relay`) uploads files of these names and looks for the image by its fingerprint afterwards.
+    fn is_copy(&self, root: Digest) -> bool {
+        let known = [self.fingerprint.to_string(), root.to_string()];
+        let names = [Some(&self.first_name), self.root_name.as_ref()];
+        names.into_iter().flatten().any(|name| known.iter().any(|known| name.contains(known)))
     }
 
     /// Makes the files durable. They are nobody's until the catalog names them.
