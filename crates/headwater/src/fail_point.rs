@@ -14,7 +14,7 @@ pub const ALL: &[&str] = &[
     "publish::staged",
     "publish::hashed",
     "publish::inspected",
-    "publish::repacked",
+    "publish::packed",
     "blobs::before-link",
     "blobs::after-link",
     "blobs::placed",

@@ -47,6 +47,9 @@ const MOST_PATH: usize = 32 << 10;
 /// Most bytes of all extended attributes of one entry.
 const MOST_ATTRIBUTES: usize = 1 << 20;
 
+/// Extended attributes: names and values.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Something in a tree, with all that is known of it but its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -63,7 +66,7 @@ pub struct Entry {
     /// When it was changed last, in seconds since 1970.
     pub mtime: u32,
     /// Extended attributes with their full names (`security.capability`), by name.
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub attributes: Attributes,
 }
 
 /// What an entry is.

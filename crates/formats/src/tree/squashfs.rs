@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::rc::Rc;
 
-use super::{Entry, Kind, MOST_ATTRIBUTES, MOST_ENTRIES, MOST_NAMES, MOST_PATH, ReadSeek, Tree, TreeError, too_big};
+use super::{
+    Attributes, Entry, Kind, MOST_ATTRIBUTES, MOST_ENTRIES, MOST_NAMES, MOST_PATH, ReadSeek, Tree, TreeError, too_big,
+};
 use crate::inspect::squashfs::{Compressor, Fields, SUPERBLOCK_LEN, Superblock, Unpacking, unpack};
 use crate::inspect::stream::{read_at, read_head};
 use crate::inspect::{InspectError, Limits};
@@ -16,7 +18,7 @@ const KEPT_BLOCKS: usize = 256;
 /// Fragments that are kept unpacked, each at most 1 MiB: files that lie near each other share them.
 const KEPT_FRAGMENTS: usize = 8;
 /// Most bytes that a folder's listing may take.
-const MOST_LISTING: usize = 64 << 20;
+const MOST_LISTING: usize = 16 << 20;
 
 const NO_FRAGMENT: u32 = u32::MAX;
 const NO_ATTRIBUTES: u32 = u32::MAX;
@@ -418,7 +420,7 @@ impl SquashfsTree<'_> {
     }
 
     /// The attributes with this number, by name.
-    fn attributes(&mut self, number: u32) -> Result<Vec<(Vec<u8>, Vec<u8>)>, InspectError> {
+    fn attributes(&mut self, number: u32) -> Result<Attributes, InspectError> {
         let missing = || damaged("extended attributes are missing");
         let table = self.attributes.as_ref().filter(|table| number < table.count).ok_or_else(missing)?;
         let start = table.start;

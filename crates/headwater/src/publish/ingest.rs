@@ -138,9 +138,8 @@ impl Staging {
             // A disk becomes several times as large, which takes somebody who wants it.
             Packing::AsProjectSays if self.image_type == ImageType::VirtualMachine => return Ok(self),
             Packing::AsProjectSays if self.is_copy(given.digest) => {
-                self.packed = Packed::Left(
-                    "its files are named after its fingerprint, so it is a copy, which keeps it".to_owned(),
-                );
+                self.packed =
+                    Packed::Left("its files are named as those of a copy are, which keeps its fingerprint".to_owned());
                 return Ok(self);
             }
             Packing::AsProjectSays | Packing::ForDeltas => {}
@@ -160,16 +159,17 @@ impl Staging {
             Err(RepackError::Cannot(why)) if packing == Packing::AsProjectSays => self.packed = Packed::Left(why),
             Err(error) => return Err(error.of(self.root_name.as_deref().unwrap_or("the root file"))),
         }
-        fail_point::reached("publish::repacked");
         Ok(self)
     }
 
-    /// Whether a file is named after what is in it, as exports of the daemons, streams and `image export` name them. A client that copies through
-    /// itself (`image copy --mode relay`) uploads files of these names and looks for the image by its fingerprint afterwards.
+    /// Whether its files have the names that clients give to those of an image that they copy through themselves (`image copy --mode
+    /// relay`): both are called what the original's file is called (LXD and Incus `client/lxd_images.go` `CopyImage`). A file that is named after
+    /// its own fingerprint or digest, as those of exports and streams are, is a copy as well. Who copied an image looks for it by its fingerprint.
     fn is_copy(&self, root: Digest) -> bool {
         let known = [self.fingerprint.to_string(), root.to_string()];
-        let names = [Some(&self.first_name), self.root_name.as_ref()];
-        names.into_iter().flatten().any(|name| known.iter().any(|known| name.contains(known)))
+        let Some(root_name) = &self.root_name else { return false };
+        *root_name == self.first_name
+            || known.iter().any(|known| self.first_name.contains(known) || root_name.contains(known))
     }
 
     /// Makes the files durable. They are nobody's until the catalog names them.

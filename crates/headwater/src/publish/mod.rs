@@ -281,7 +281,9 @@ impl Publisher {
         let _guard = stop.guard();
         let work = move || {
             let staging = ingest::stage(&blobs, first, root, &expected, limit, &*progress)?;
-            staging.packed(&blobs, packing, limit, &stop)
+            let staging = staging.packed(&blobs, packing, limit, &stop)?;
+            fail_point::reached("publish::packed");
+            Ok(staging)
         };
         blocking(work).await
     }

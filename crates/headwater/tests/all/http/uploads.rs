@@ -423,16 +423,16 @@ async fn a_project_packs_what_is_uploaded_unless_its_fingerprint_was_announced()
     let lines = server.app.catalog.audit(&query, 10).await.unwrap();
     assert_eq!(lines[0].detail["repacked_from"], given);
 
-    // As a client names the files of a copy that goes through it.
-    let metadata = sample("20250101_02:00").metadata();
-    let given = fingerprint(&[&metadata, &root]);
-    let copy = super::asking::form(&[
-        ("metadata", &format!("meta-{given}.tar"), &metadata),
-        ("rootfs", &format!("{given}.squashfs"), &root),
-    ]);
-    let done = publisher.upload_form(&[], copy).await.done();
-    assert_eq!(done["fingerprint"], given.as_str());
-    assert!(done["not_repacked"].as_str().unwrap().contains("a copy"), "{done}");
+    // As clients name the files of a copy that goes through them, and as those of an export are named.
+    for (serial, root_name) in [("20250101_02:00", "the image"), ("20250101_03:00", "")] {
+        let metadata = sample(serial).metadata();
+        let given = fingerprint(&[&metadata, &root]);
+        let root_name = if root_name.is_empty() { format!("{given}.squashfs") } else { root_name.to_owned() };
+        let copy = super::asking::form(&[("metadata", "the image", &metadata), ("rootfs", &root_name, &root)]);
+        let done = publisher.upload_form(&[], copy).await.done();
+        assert_eq!(done["fingerprint"], given.as_str());
+        assert!(done["not_repacked"].as_str().unwrap().contains("those of a copy"), "{done}");
+    }
 
     // A squashfs that is none inside is taken as it is: only the project wanted it otherwise, not who uploads it.
     let hollow = super::asking::form(&[("metadata", "m", &metadata), ("rootfs", "r", &squashfs(1))]);
