@@ -14,7 +14,7 @@
 //! ```
 //!
 //! [`Tree`]s give their entries in one order, whatever they are read from: the root first, a folder before what is in it, and what is
-//! in one folder by its bytes. So two of them can be compared entry by entry ([`sum`]), and what is [written](Writer) from one is the same
+//! in one folder by its bytes. So two of them can be compared entry by entry ([`sum()`]), and what is [written](Writer) from one is the same
 //! bytes each time. Names are bytes, as Linux has them; a line end, a leading dash or no UTF-8 is nothing special.
 //!
 //! Files may be hostile: entries, the lengths of names and lists, and depth are bounded, no folder is entered twice, and memory does

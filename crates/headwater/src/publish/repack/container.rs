@@ -183,7 +183,7 @@ fn feed(
     Ok(())
 }
 
-/// As [`tree::sum`], unless nobody waits any more.
+/// As [`tree::sum()`], unless nobody waits any more.
 fn sum(tree: &mut dyn Tree, stop: &Stop) -> Result<Sum, RepackError> {
     let mut sum = Sum::default();
     while let Some(entry) = tree.next()? {
