@@ -4,6 +4,7 @@
     machine(folder, GIB)    # metadata.tar.xz and disk.qcow2
     unified(path, 17)       # the tiny image number 17
     tiny(folder, 17)        # metadata.tar.xz and rootfs.squashfs of a few hundred bytes
+    metadata_of(folder, "Debian", "default")    # only a metadata.tar.xz
 """
 
 import io
@@ -28,7 +29,7 @@ properties:
 
 def split(folder, size):
     """Returns (metadata, root): a container image whose squashfs holds one file of `size` random bytes, stored as it is."""
-    metadata = _metadata(folder, "bench", "split")
+    metadata = metadata_of(folder, "bench", "split")
     tree, root = os.path.join(folder, "tree"), os.path.join(folder, "rootfs.squashfs")
     os.makedirs(tree)
     noise(os.path.join(tree, "noise"), size)
@@ -39,7 +40,7 @@ def split(folder, size):
 
 def machine(folder, size):
     """Returns (metadata, root): a virtual machine image whose qcow2 holds `size` random bytes."""
-    metadata = _metadata(folder, "bench", "machine")
+    metadata = metadata_of(folder, "bench", "machine")
     raw, root = os.path.join(folder, "disk.raw"), os.path.join(folder, "disk.qcow2")
     noise(raw, size)
     _run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, root)
@@ -69,7 +70,7 @@ def tiny(folder, number, system="Debian", release="bookworm", variant="default")
     """Returns (metadata, root) of the tiny container image `number`, one minute newer than the one before."""
     created = 1767225600 + 60 * number  # in 2026: newer than all made-up ones
     serial = time.strftime("%Y%m%d_%H:%M", time.gmtime(created))
-    metadata = _metadata(folder, system, variant, release, serial, created)
+    metadata = metadata_of(folder, system, variant, release, serial, created)
     tree, root = os.path.join(folder, "tree"), os.path.join(folder, "rootfs.squashfs")
     os.makedirs(tree)
     with open(os.path.join(tree, "issue"), "w") as out:
@@ -94,7 +95,7 @@ def noise(path, size):
             raise Failed(f"openssl could not write {path}")
 
 
-def _metadata(folder, system, variant, release="one", serial="20250101_0000", created=None):
+def metadata_of(folder, system, variant, release="one", serial="20250101_0000", created=None):
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, "metadata.tar.xz")
     created = created or int(time.time())

@@ -28,6 +28,7 @@ class Report:
         self.rows = []
         self.limits = []
         self.pictures = []
+        self.table = []  # lines of cells, the first with headings, for what is no sample of a side
         self.others = []  # shares of the machine that others took, one per measured piece
 
     def note(self, text):
@@ -66,6 +67,12 @@ class Report:
         parts += [_ratio(one) + (f" {one['side']}" if len(row["ratios"]) > 1 else "") for one in row["ratios"]]
         return ", ".join([*parts, *filter(None, [_verdict(row)])])
 
+    def line(self, headings, cells):
+        """A line of a table of its own, in words: for figures that are the same each time."""
+        self.table = self.table or [headings]
+        self.table.append(cells)
+        print("    " + ", ".join(cells), flush=True)
+
     def picture(self, name, chart):
         """A chart for the page, kept beside the results."""
         self.pictures.append((name, chart.title, chart.svg()))
@@ -85,6 +92,8 @@ class Report:
         print(self.title)
         for line in _aligned(self._cells()):
             print("  " + line)
+        for line in _aligned(self.table):
+            print("  " + line)
         for line in _aligned(self._limit_cells()):
             print("  " + line)
         return all(limit["held"] for limit in self.limits)
@@ -103,6 +112,8 @@ class Report:
         parts += [f"![{title}](performance/{name}.svg)" for name, title, _ in self.pictures]
         if self.rows:
             parts.append(_table(self._cells()))
+        if self.table:
+            parts.append(_table(self.table))
         if self.limits:
             parts.append(_table(self._limit_cells()))
         return "\n\n".join(parts) + "\n"

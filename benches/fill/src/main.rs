@@ -268,7 +268,14 @@ impl BuildLine {
                 true => vec![AliasName::new(format!("golden-{}", self.number))?.into()],
                 false => Vec::new(),
             };
-            made.push(NewImage { project: project.clone(), image, aliases, new_aliases: false, published_by: None });
+            made.push(NewImage {
+                project: project.clone(),
+                image,
+                aliases,
+                new_aliases: false,
+                published_by: None,
+                repacked_from: None,
+            });
         }
         Ok(made)
     }

@@ -19,5 +19,6 @@ pub mod product;
 pub mod simplestreams;
 pub mod sniff;
 pub mod timestamp;
+pub mod tree;
 pub mod view;
 pub mod yaml;

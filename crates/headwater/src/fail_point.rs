@@ -15,6 +15,7 @@ pub const ALL: &[&str] = &[
     "publish::staged",
     "publish::hashed",
     "publish::inspected",
+    "publish::packed",
     "blobs::before-link",
     "blobs::after-link",
     "blobs::placed",

@@ -86,7 +86,7 @@ pub(super) fn from_io(error: io::Error, what: &'static str) -> InspectError {
 }
 
 /// A number with a comma between thousands: `1,234,567`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

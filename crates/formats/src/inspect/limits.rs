@@ -46,7 +46,7 @@ impl Default for Limits {
 
 /// What an archive is read for, which decides how much of it is read at the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     Unified,
     Metadata,
     Root,

@@ -39,11 +39,11 @@
 //! an archive.
 
 mod ending;
-mod error;
-mod limits;
+pub(crate) mod error;
+pub(crate) mod limits;
 mod qcow2;
-mod squashfs;
-mod stream;
+pub(crate) mod squashfs;
+pub(crate) mod stream;
 mod tarball;
 #[cfg(test)]
 mod tests;

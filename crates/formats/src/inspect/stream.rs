@@ -12,7 +12,7 @@ use super::error::{InspectError, count, from_io};
 use super::limits::{Limits, Scope};
 
 /// What every inspection reads from.
-pub(super) trait ReadSeek: Read + Seek {}
+pub(crate) trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek + ?Sized> ReadSeek for T {}
 
@@ -52,7 +52,7 @@ fn missing(bytes: u64) -> InspectError {
 }
 
 /// Reads exactly `buf.len()` bytes at `offset` of the file.
-pub(super) fn read_at(file: &mut dyn ReadSeek, offset: u64, buf: &mut [u8]) -> Result<(), InspectError> {
+pub(crate) fn read_at(file: &mut dyn ReadSeek, offset: u64, buf: &mut [u8]) -> Result<(), InspectError> {
     file.seek(SeekFrom::Start(offset)).map_err(InspectError::Read)?;
     file.read_exact(buf).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -63,14 +63,14 @@ pub(super) fn read_at(file: &mut dyn ReadSeek, offset: u64, buf: &mut [u8]) -> R
 }
 
 /// Reads up to `length` bytes at the beginning.
-pub(super) fn read_head(file: &mut dyn ReadSeek, size: u64, length: usize) -> Result<Vec<u8>, InspectError> {
+pub(crate) fn read_head(file: &mut dyn ReadSeek, size: u64, length: usize) -> Result<Vec<u8>, InspectError> {
     let mut head = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(length)];
     read_at(file, 0, &mut head)?;
     Ok(head)
 }
 
 /// The unpacked bytes of a file.
-pub(super) struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     bytes: Bytes<'a>,
     /// For error messages: "the xz data".
     what: &'static str,
@@ -129,7 +129,7 @@ fn unpacks_to_more(most: u64, scope: Scope) -> InspectError {
 
 impl<'a> Stream<'a> {
     /// Begins to read the file at its first byte.
-    pub(super) fn open(
+    pub(crate) fn open(
         file: &'a mut dyn ReadSeek,
         size: u64,
         compression: Compression,
@@ -162,7 +162,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Fills `buf` as far as the data goes, and says how far that was.
-    pub(super) fn read_full(&mut self, buf: &mut [u8]) -> Result<usize, InspectError> {
+    pub(crate) fn read_full(&mut self, buf: &mut [u8]) -> Result<usize, InspectError> {
         let mut filled = 0;
         while filled < buf.len() {
             match self.read_some(&mut buf[filled..])? {

@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,9 @@ use super::BlobError;
 use super::layout::{Layout, make_folder, sync_folder};
 use super::open::{self, BlobReader};
 use crate::fail_point;
+
+/// Bytes that are read at once when what others wrote is hashed.
+const READ_AT_ONCE: usize = 1 << 20;
 
 /// A file in the staging folder that no sweep touches as long as this lives, and that goes with it.
 #[derive(Debug)]
@@ -106,6 +109,32 @@ impl Staged {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Lets something else write the bytes: a program that writes here and there, and the beginning last. Then reads them for their
+    /// digest; `also` goes through the same bytes. What was there before is lost.
+    ///
+    /// # Errors
+    /// Those of the work, and those of reading. The staged blob is of no use afterwards: drop it.
+    pub fn fill<E: From<BlobError>>(
+        &mut self,
+        also: &mut Sha256,
+        work: impl FnOnce(&File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        work(&self.staged.file)?;
+        (self.hasher, self.size) = (Sha256::new(), 0);
+        let size = self.staged.file.metadata().map_err(BlobError::from)?.len();
+        let mut buffer = vec![0; READ_AT_ONCE];
+        while self.size < size {
+            let read = self.staged.file.read_at(&mut buffer, self.size).map_err(BlobError::from)?;
+            if read == 0 {
+                return Err(BlobError::from(io::Error::from(io::ErrorKind::UnexpectedEof)).into());
+            }
+            self.hasher.update(&buffer[..read]);
+            also.update(&buffer[..read]);
+            self.size += read as u64;
+        }
+        Ok(())
     }
 
     /// Makes the blob durable under its digest. When equal bytes are there already, they stay.

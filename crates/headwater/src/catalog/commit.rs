@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 
+use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::{Image, ImageFiles};
 use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
@@ -26,6 +27,8 @@ pub struct NewImage {
     pub new_aliases: bool,
     /// Who may manage it as its publisher; `None` is who lists it. Somebody who is not known any more is nobody.
     pub published_by: Option<IdentityId>,
+    /// The fingerprint of the files that were given, when the image was made of them by packing the root file anew. For the audit.
+    pub repacked_from: Option<Fingerprint>,
 }
 
 /// How a commit ended.
@@ -171,12 +174,14 @@ impl Catalog {
     async fn record_image(&self, tx: &mut Tx, new: &NewImage, now: Timestamp) -> Result<(), CatalogError> {
         let (image, project) = (&new.image, Some(&new.project));
         let bytes: u64 = image.files.iter().map(|(_, file)| file.size).sum();
-        let detail = [
+        let (bytes, from) = (bytes.to_string(), new.repacked_from.map(|from| from.to_string()));
+        let mut detail = vec![
             ("filename", image.filename.as_str()),
             ("public", if image.public { "true" } else { "false" }),
-            ("size", &bytes.to_string()),
+            ("size", &bytes),
             ("type", image.image_type.as_str()),
         ];
+        detail.extend(from.as_deref().map(|from| ("repacked_from", from)));
         record(tx, &self.actor, Action::ImageCreated, project, &image.fingerprint.to_string(), &detail, now).await
     }
 }

@@ -19,15 +19,17 @@ pub struct Project {
     pub created_at: Timestamp,
     /// How many images the viewer sees in it.
     pub images: u64,
+    /// Whether root files of containers that are published in it are packed anew, so that deltas are small.
+    pub repack: bool,
 }
 
 /// A project and the number of all its images.
 const WHOLE: &str = "SELECT p.name, p.description, p.created_at, \
-     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id) FROM projects p";
+     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id), p.repack FROM projects p";
 
 /// A project and the number of its public images.
 const PUBLIC: &str = "SELECT p.name, p.description, p.created_at, \
-     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id AND i.public = 1) FROM projects p";
+     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id AND i.public = 1), p.repack FROM projects p";
 
 /// What makes a project known to everybody.
 const KNOWN: &str =
@@ -112,6 +114,22 @@ impl Catalog {
             .await?;
         if changed > 0 {
             let detail = [("description", description)];
+            record(&mut tx, &self.actor, Action::ProjectUpdated, Some(name), name.as_str(), &detail, now).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Says whether root files of containers that are published in a project from now on are packed anew. Images that are there stay as
+    /// they are; nothing that documents show.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn set_repack(&self, name: &ProjectName, repack: bool, now: Timestamp) -> Result<(), CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let id = project_id(&mut tx, name).await?;
+        let sql = "UPDATE projects SET repack = $1 WHERE id = $2 AND repack <> $1";
+        if tx.execute(sql, values![repack, id]).await? > 0 {
+            let detail = [("repack", if repack { "on" } else { "off" })];
             record(&mut tx, &self.actor, Action::ProjectUpdated, Some(name), name.as_str(), &detail, now).await?;
         }
         tx.commit().await
@@ -219,5 +237,6 @@ fn read(row: &Row) -> Result<Project, CatalogError> {
         description: row.text(1)?,
         created_at: rows::time(row.int(2)?)?,
         images: rows::unsigned(row.int(3)?)?,
+        repack: row.truth(4)?,
     })
 }

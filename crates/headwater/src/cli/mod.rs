@@ -103,6 +103,13 @@ struct Global {
     quiet: bool,
 }
 
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnOff {
+    On,
+    Off,
+}
+
 /// The project that a command works in.
 #[derive(Debug, clap::Args)]
 struct InProject {

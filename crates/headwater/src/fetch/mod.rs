@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Access, Actor, Viewer};
 use crate::catalog::{AliasTarget, Catalog, CatalogError, Found, ImageAlias, ImageEdit, StoredImage};
 use crate::client::{Arriving, Client, ClientError, Offer, Origin};
-use crate::publish::{Filename, Listing, Publisher, Request, Source};
+use crate::publish::{Filename, Listing, Packing, Publisher, Request, Source};
 
 pub use error::FetchError;
 pub use refresh::Round;
@@ -181,6 +181,8 @@ impl Fetcher {
             first: source(delivery.first),
             root: delivery.root.map(source),
             listing,
+            // Who copies an image wants this image.
+            packing: Packing::AsGiven,
         };
         let pump = delivery.pump;
         // Only the download stops when it is cancelled. The publication then ends by itself, for want of bytes, and cleans up; one

@@ -23,7 +23,7 @@ use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::ingest::Expected;
-use super::{Listing, Progress, PublishError, Published, Publisher, Source, blocking, hash};
+use super::{Listing, Packing, Progress, PublishError, Published, Publisher, Source, blocking, hash};
 use crate::catalog::ImageAlias;
 
 /// Endings of a tarball's name.
@@ -48,6 +48,8 @@ pub struct DirectoryRequest {
     pub public: bool,
     /// Properties that are added to those of metadata.yaml, or replace them.
     pub properties: BTreeMap<String, String>,
+    /// How root files are to be packed.
+    pub packing: Packing,
 }
 
 /// An image that a folder holds.
@@ -226,7 +228,7 @@ impl Publisher {
         progress: Arc<dyn Progress>,
         now: Timestamp,
     ) -> Result<Vec<Published>, PublishError> {
-        self.require_project(&request.project).await?;
+        let packing = request.packing.in_project(&self.require_project(&request.project).await?);
         let owned = folder.to_owned();
         let planned = blocking(move || plan_directory(&owned)).await?;
         if planned.len() > 1 && !request.aliases.is_empty() {
@@ -241,9 +243,9 @@ impl Publisher {
             let by_shown_name = image.expected.iter().map(|(path, digest)| (path.display().to_string(), *digest));
             let expected = Expected(by_shown_name.collect());
             let root = image.root.map(Source::File);
-            staged.push(self.stage(Source::File(image.first), root, expected, Arc::clone(&progress)).await?);
+            staged.push(self.stage(Source::File(image.first), root, expected, packing, Arc::clone(&progress)).await?);
         }
-        let DirectoryRequest { project, aliases, public, properties } = request;
+        let DirectoryRequest { project, aliases, public, properties, packing: _ } = request;
         let aliases = aliases.into_iter().map(ImageAlias::from).collect();
         let listing = Listing { aliases, public, properties, ..Listing::default() };
         let mut published = Vec::new();

@@ -30,6 +30,9 @@ pub enum PublishError {
         /// What it is.
         found: Fingerprint,
     },
+    /// The root file was to be packed anew, and the tools for that are missing or failed. For who runs this machine.
+    #[error("the root file cannot be packed anew: {0}")]
+    Repack(String),
     /// The bytes could not be stored.
     #[error(transparent)]
     Blobs(#[from] BlobError),

@@ -12,7 +12,8 @@ use headwater_formats::sniff::DESCRIBE_LEN;
 use headwater_formats::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Filename, Opened, Progress, PublishError, Source};
+use super::repack::{self, Outcome, RepackError, Stop};
+use super::{Filename, Opened, Packed, Packing, Progress, PublishError, Source};
 use crate::blobs::{Blobs, Intake, IntakeError, Placed, Staged};
 use crate::fail_point;
 
@@ -31,6 +32,7 @@ pub(super) struct Staging {
     first_name: String,
     root_name: Option<String>,
     metadata: Metadata,
+    pub(super) packed: Packed,
 }
 
 /// Stages the files, checks and inspects them.
@@ -59,6 +61,7 @@ pub(super) fn stage(
                 root: None,
                 image_type,
                 metadata,
+                packed: Packed::AsGiven,
             })
         }
         Some(root) => {
@@ -81,6 +84,7 @@ pub(super) fn stage(
                 root: Some(root),
                 image_type,
                 metadata,
+                packed: Packed::AsGiven,
             })
         }
     }
@@ -112,6 +116,60 @@ impl Staging {
             profiles: vec!["default".to_owned()],
             update_source: None,
         }
+    }
+
+    /// The same image with its root file packed anew, if that is wanted and can be. When only the project wants it, what cannot be stays.
+    pub(super) fn packed(
+        mut self,
+        blobs: &Blobs,
+        packing: Packing,
+        limit: u64,
+        stop: &Stop,
+    ) -> Result<Self, PublishError> {
+        let (ImageFiles::Split { metadata, root: given }, Some(root)) = (self.files, &self.root) else {
+            if packing == Packing::ForDeltas {
+                self.packed =
+                    Packed::Left("it is a unified image, and only root files of split ones are packed anew".to_owned());
+            }
+            return Ok(self);
+        };
+        match packing {
+            Packing::AsGiven => return Ok(self),
+            // A disk becomes several times as large, which takes somebody who wants it.
+            Packing::AsProjectSays if self.image_type == ImageType::VirtualMachine => return Ok(self),
+            Packing::AsProjectSays if self.is_copy(given.digest) => {
+                self.packed =
+                    Packed::Left("its files are named as those of a copy are, which keeps its fingerprint".to_owned());
+                return Ok(self);
+            }
+            Packing::AsProjectSays | Packing::ForDeltas => {}
+        }
+        let mut both = self.first.hasher();
+        let limit = limit.saturating_sub(metadata.size);
+        match repack::repack(blobs, root, given.format, &mut both, limit, stop) {
+            Ok(Outcome::New(staged, format)) => {
+                let new = image_file(&staged, format);
+                self.packed = Packed::Anew { from: self.fingerprint, before: given.size, after: new.size };
+                self.fingerprint = Fingerprint::from_bytes(both.finalize().into());
+                self.files = ImageFiles::Split { metadata, root: new };
+                self.root_name = self.root_name.map(|name| renamed(name, given.format, format));
+                self.root = Some(staged);
+            }
+            Ok(Outcome::Left(why)) => self.packed = Packed::Left(why),
+            Err(RepackError::Cannot(why)) if packing == Packing::AsProjectSays => self.packed = Packed::Left(why),
+            Err(error) => return Err(error.of(self.root_name.as_deref().unwrap_or("the root file"))),
+        }
+        Ok(self)
+    }
+
+    /// Whether its files have the names that clients give to those of an image that they copy through themselves (`image copy --mode
+    /// relay`): both are called what the original's file is called (LXD and Incus `client/lxd_images.go` `CopyImage`). A file that is named after
+    /// its own fingerprint or digest, as those of exports and streams are, is a copy as well. Who copied an image looks for it by its fingerprint.
+    fn is_copy(&self, root: Digest) -> bool {
+        let known = [self.fingerprint.to_string(), root.to_string()];
+        let Some(root_name) = &self.root_name else { return false };
+        *root_name == self.first_name
+            || known.iter().any(|known| self.first_name.contains(known) || root_name.contains(known))
     }
 
     /// Makes the files durable. They are nobody's until the catalog names them.
@@ -234,6 +292,14 @@ fn refuse_metadata(name: &str, error: InspectError) -> PublishError {
             format!("{error}; if it is the root file, give the metadata tarball first and this one second"),
         ),
         error => refuse(name, error),
+    }
+}
+
+/// `rootfs.tar.xz` of a file that became a squashfs is `rootfs.squashfs`.
+fn renamed(name: String, before: FileFormat, after: FileFormat) -> String {
+    match name.strip_suffix(before.extension()) {
+        Some(stem) if stem.ends_with('.') => format!("{stem}{}", after.extension()),
+        _ => name,
     }
 }
 

@@ -4,7 +4,7 @@
 //! # async fn example(publisher: headwater::publish::Publisher, now: headwater_formats::timestamp::Timestamp)
 //! # -> Result<(), headwater::publish::PublishError> {
 //! use std::sync::Arc;
-//! use headwater::publish::{Listing, Request, Silent, Source};
+//! use headwater::publish::{Listing, Packing, Request, Silent, Source};
 //! use headwater_formats::names::ProjectName;
 //!
 //! let request = Request {
@@ -12,6 +12,7 @@
 //!     first: Source::File("incus.tar.xz".into()),
 //!     root: Some(Source::File("rootfs.squashfs".into())),
 //!     listing: Listing { public: true, ..Listing::default() },
+//!     packing: Packing::AsGiven,
 //! };
 //! let published = publisher.publish(request, Arc::new(Silent), now).await?;
 //! # Ok(()) }
@@ -30,6 +31,7 @@ mod error;
 mod export;
 mod hash;
 mod ingest;
+mod repack;
 mod signatures;
 mod sweep;
 #[cfg(test)]
@@ -48,7 +50,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use crate::auth::{Actor, IdentityId, Viewer};
 use crate::blobs::Blobs;
-use crate::catalog::{Catalog, CatalogError, Committed, ImageAlias, NewImage, StoredImage};
+use crate::catalog::{Catalog, CatalogError, Committed, ImageAlias, NewImage, Project, StoredImage};
 use crate::fail_point;
 
 pub use directory::{DirectoryRequest, PlannedImage, plan_directory};
@@ -58,6 +60,7 @@ pub use sweep::{SweepTotals, Swept};
 pub use verify::{Damage, Verified, VerifyEvent};
 
 use ingest::{Expected, Staging};
+use repack::Stop;
 
 /// Most bytes that one image may have unless another limit is set: 256 GiB.
 pub const MAX_IMAGE_BYTES: u64 = 256 << 30;
@@ -96,7 +99,43 @@ pub struct Request {
     pub root: Option<Source>,
     /// How it is to be listed.
     pub listing: Listing,
+    /// How its root file is to be packed.
+    pub packing: Packing,
 }
+
+/// How the root file of a split image is to be packed. An image whose [fingerprint](Listing::fingerprint) was announced stays as
+/// it is in any case, and so do unified images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// As it is.
+    #[default]
+    AsGiven,
+    /// So that deltas between versions are small.
+    ForDeltas,
+    /// As it is, unless the project says that containers' root files are packed for deltas.
+    AsProjectSays,
+}
+
+/// What became of the root file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packed {
+    /// It is as it was given: that was wanted.
+    AsGiven,
+    /// It was packed anew, so that the image has another fingerprint.
+    Anew {
+        /// The fingerprint of what was given.
+        from: Fingerprint,
+        /// How many bytes the root file had.
+        before: u64,
+        /// How many it has.
+        after: u64,
+    },
+    /// It is as it was given, for this reason.
+    Left(String),
+}
+
+/// The property that holds the fingerprint of the files that an image was made from by packing its root file anew.
+pub const REPACKED_FROM: &str = "headwater.repacked_from";
 
 /// How an image is to be listed. The default is what its metadata.yaml says, for nobody but its project.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,6 +203,8 @@ pub struct Published {
     pub image: StoredImage,
     /// The project had it before; nothing was changed.
     pub already: bool,
+    /// What became of its root file.
+    pub packed: Packed,
 }
 
 /// The room's handle.
@@ -212,18 +253,19 @@ impl Publisher {
         progress: Arc<dyn Progress>,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Published, PublishError> {
-        self.require_project(&request.project).await?;
-        let Request { project, first, root, listing } = request;
-        let staging = self.stage(first, root, Expected::default(), progress).await?;
-        self.commit(staging, &project, &listing, now()).await
+        let project = self.require_project(&request.project).await?;
+        let Request { project: name, first, root, listing, packing } = request;
+        // Who announced a fingerprint looks for it.
+        let packing = if listing.fingerprint.is_some() { Packing::AsGiven } else { packing };
+        let packing = packing.in_project(&project);
+        let staging = self.stage(first, root, Expected::default(), packing, progress).await?;
+        self.commit(staging, &name, &listing, now()).await
     }
 
     /// So that nobody uploads gigabytes before hearing that the project is missing.
-    async fn require_project(&self, project: &ProjectName) -> Result<(), PublishError> {
-        match self.catalog.project(&Viewer::operator(), project).await? {
-            Some(_) => Ok(()),
-            None => Err(CatalogError::NoProject(project.to_string()).into()),
-        }
+    async fn require_project(&self, project: &ProjectName) -> Result<Project, PublishError> {
+        let found = self.catalog.project(&Viewer::operator(), project).await?;
+        Ok(found.ok_or_else(|| CatalogError::NoProject(project.to_string()))?)
     }
 
     async fn stage(
@@ -231,10 +273,20 @@ impl Publisher {
         first: Source,
         root: Option<Source>,
         expected: Expected,
+        packing: Packing,
         progress: Arc<dyn Progress>,
     ) -> Result<Staging, PublishError> {
         let (blobs, limit) = (self.blobs.clone(), self.max_image_bytes);
-        blocking(move || ingest::stage(&blobs, first, root, &expected, limit, &*progress)).await
+        let stop = Stop::default();
+        // Packing takes long: it ends when this future is dropped.
+        let _guard = stop.guard();
+        let work = move || {
+            let staging = ingest::stage(&blobs, first, root, &expected, limit, &*progress)?;
+            let staging = staging.packed(&blobs, packing, limit, &stop)?;
+            fail_point::reached("publish::packed");
+            Ok(staging)
+        };
+        blocking(work).await
     }
 
     async fn commit(
@@ -249,6 +301,14 @@ impl Publisher {
             return Err(PublishError::Fingerprint { expected, found: image.fingerprint });
         }
         listing.apply(&mut image);
+        let packed = staging.packed.clone();
+        let repacked_from = match &packed {
+            Packed::Anew { from, .. } => Some(*from),
+            Packed::AsGiven | Packed::Left(_) => None,
+        };
+        if let Some(from) = repacked_from {
+            image.properties.insert(REPACKED_FROM.to_owned(), from.to_string());
+        }
         let mut placed = blocking(move || staging.place()).await?;
         let new = NewImage {
             project: project.clone(),
@@ -256,6 +316,7 @@ impl Publisher {
             aliases: listing.aliases.clone(),
             new_aliases: listing.new_aliases,
             published_by: listing.published_by,
+            repacked_from,
         };
         fail_point::reached("publish::before-commit");
         let ensure = || {
@@ -268,9 +329,16 @@ impl Publisher {
         // Not before: as long as these are there, no sweep removes the bytes.
         drop(placed);
         Ok(match committed {
-            Committed::New(image) => Published { image, already: false },
-            Committed::Already(image) => Published { image, already: true },
+            Committed::New(image) => Published { image, already: false, packed },
+            Committed::Already(image) => Published { image, already: true, packed },
         })
+    }
+}
+
+impl Packing {
+    /// What it means in a project.
+    fn in_project(self, project: &Project) -> Self {
+        if self == Self::AsProjectSays && !project.repack { Self::AsGiven } else { self }
     }
 }
 

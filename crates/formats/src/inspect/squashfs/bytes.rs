@@ -3,14 +3,14 @@
 use super::super::error::InspectError;
 
 /// Reads one number after the other.
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], InspectError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], InspectError> {
         let (first, rest) = self
             .0
             .split_first_chunk::<N>()
@@ -19,15 +19,15 @@ impl<'a> Fields<'a> {
         Ok(*first)
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, InspectError> {
+    pub(crate) fn u16(&mut self) -> Result<u16, InspectError> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, InspectError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, InspectError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, InspectError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, InspectError> {
         self.array().map(u64::from_le_bytes)
     }
 }

@@ -10,20 +10,17 @@
 //! so that the size of the image does not matter (Linux `Documentation/filesystems/squashfs.rst`,
 //! `fs/squashfs/squashfs_fs.h`).
 //!
-//! Does not know of owners, modes, links, extended attributes, nor of any folder but the topmost.
+//! Does not know of owners, modes, links, extended attributes, nor of any folder but the topmost: [`crate::tree`] reads all of it.
 
 mod bytes;
 mod packing;
 mod superblock;
 mod unpack;
 
+pub(crate) use bytes::Fields;
 pub use packing::Packing;
-pub(super) use superblock::{SUPERBLOCK_LEN, Superblock};
-pub(super) use unpack::Compressor;
-
-use bytes::Fields;
-use superblock::Unpacking;
-use unpack::unpack;
+pub(crate) use superblock::{SUPERBLOCK_LEN, Superblock, Unpacking};
+pub(crate) use unpack::{Compressor, unpack};
 
 use super::error::{InspectError, count};
 use super::limits::Limits;

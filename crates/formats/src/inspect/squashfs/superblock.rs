@@ -6,29 +6,35 @@ use super::super::limits::Limits;
 use super::Compressor;
 use super::bytes::Fields;
 
-pub(in crate::inspect) const SUPERBLOCK_LEN: usize = 96;
+pub(crate) const SUPERBLOCK_LEN: usize = 96;
 
 /// Tables that a file system may lack are marked with this.
 const NO_TABLE: u64 = u64::MAX;
 
 /// What the superblock says, after it was checked: every table lies inside the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::inspect) struct Superblock {
-    pub(super) compressor: Compressor,
-    pub(super) block_size: u32,
-    pub(super) fragments: u32,
+pub(crate) struct Superblock {
+    pub(crate) compressor: Compressor,
+    pub(crate) block_size: u32,
+    pub(crate) fragments: u32,
+    /// The bits of `SQUASHFS_…` flags.
+    pub(crate) flags: u16,
+    /// How many owners and groups there are.
+    pub(crate) ids: u16,
     /// Position of the block (from the inode table) and offset in it.
-    pub(super) root_inode: u64,
-    pub(super) inode_table: u64,
-    pub(super) directory_table: u64,
-    pub(super) fragment_table: Option<u64>,
+    pub(crate) root_inode: u64,
+    pub(crate) inode_table: u64,
+    pub(crate) directory_table: u64,
+    pub(crate) fragment_table: Option<u64>,
+    pub(crate) id_table: u64,
+    pub(crate) xattr_table: Option<u64>,
     /// Where the file system ends; only padding follows.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 impl Superblock {
     /// Reads `head`, the first bytes of a file of that many bytes.
-    pub(in crate::inspect) fn read(head: &[u8], size: u64) -> Result<Self, InspectError> {
+    pub(crate) fn read(head: &[u8], size: u64) -> Result<Self, InspectError> {
         let damaged = |what: &str| InspectError::Damaged(format!("the squashfs superblock {what}"));
         let mut fields = Fields::new(head);
         if head.len() < SUPERBLOCK_LEN {
@@ -42,7 +48,7 @@ impl Superblock {
         let fragments = fields.u32()?;
         let compressor = fields.u16()?;
         let block_log = fields.u16()?;
-        let _flags_and_ids = fields.u32()?;
+        let (flags, ids) = (fields.u16()?, fields.u16()?);
         let version = (fields.u16()?, fields.u16()?);
         let root_inode = fields.u64()?;
         let end = fields.u64()?;
@@ -83,21 +89,34 @@ impl Superblock {
         {
             return Err(damaged("points to a table outside of the file system"));
         }
-        let fragment_table = Some(fragment_table).filter(|table| *table != NO_TABLE);
-        Ok(Self { compressor, block_size, fragments, root_inode, inode_table, directory_table, fragment_table, end })
+        let known = |table| Some(table).filter(|table| *table != NO_TABLE);
+        Ok(Self {
+            compressor,
+            block_size,
+            fragments,
+            flags,
+            ids,
+            root_inode,
+            inode_table,
+            directory_table,
+            fragment_table: known(fragment_table),
+            id_table,
+            xattr_table: known(xattr_table),
+            end,
+        })
     }
 }
 
 /// What is needed to unpack one block, apart from the block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unpacking {
+pub(crate) struct Unpacking {
     pub(super) compressor: Compressor,
     pub(super) memory: u64,
     pub(super) window_log: u32,
 }
 
 impl Unpacking {
-    pub(super) fn new(compressor: Compressor, limits: &Limits) -> Self {
+    pub(crate) fn new(compressor: Compressor, limits: &Limits) -> Self {
         Self { compressor, memory: limits.decoder_memory, window_log: limits.zstd_window_log }
     }
 }

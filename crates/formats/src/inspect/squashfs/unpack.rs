@@ -8,7 +8,7 @@ use super::superblock::Unpacking;
 
 /// How the blocks of a squashfs are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::inspect) enum Compressor {
+pub(crate) enum Compressor {
     Gzip,
     Lzma,
     Lzo,
@@ -28,7 +28,7 @@ impl Compressor {
 const WHAT: &str = "a block of the squashfs";
 
 /// The content of `block`, which may be up to `most` bytes long.
-pub(super) fn unpack(block: &[u8], most: usize, how: Unpacking) -> Result<Vec<u8>, InspectError> {
+pub(crate) fn unpack(block: &[u8], most: usize, how: Unpacking) -> Result<Vec<u8>, InspectError> {
     use liblzma::bufread::XzDecoder;
     use liblzma::stream::Stream as Lzma;
     let failed = |error| from_io(error, WHAT);
@@ -57,7 +57,7 @@ pub(super) fn unpack(block: &[u8], most: usize, how: Unpacking) -> Result<Vec<u8
         }
         Compressor::Lzo => {
             return Err(InspectError::Unsupported(
-                "a unified squashfs compressed with lzo cannot be read here; make it anew with \"mksquashfs -comp xz\" or \"-comp zstd\"".to_owned(),
+                "a squashfs compressed with lzo cannot be read here; make it anew with \"mksquashfs -comp xz\" or \"-comp zstd\"".to_owned(),
             ));
         }
     };

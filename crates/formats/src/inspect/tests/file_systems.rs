@@ -68,7 +68,7 @@ fn lzo_is_a_root_and_no_unified_image() {
     assert_eq!(root(&bytes).unwrap().0, FileFormat::Squashfs);
     assert_eq!(
         why(unified(&bytes)),
-        "a unified squashfs compressed with lzo cannot be read here; make it anew with \"mksquashfs -comp xz\" or \"-comp zstd\""
+        "a squashfs compressed with lzo cannot be read here; make it anew with \"mksquashfs -comp xz\" or \"-comp zstd\""
     );
 }
 

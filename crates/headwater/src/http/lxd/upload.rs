@@ -24,7 +24,7 @@ use crate::catalog::{CatalogError, ImageAlias};
 use crate::http::incoming::{BodyError, Incoming};
 use crate::http::query;
 use crate::operations::NewTask;
-use crate::publish::{Filename, Listing, PublishError, Published, Request, Silent, Source};
+use crate::publish::{Filename, Listing, Packed, Packing, PublishError, Published, Request, Silent, Source};
 
 /// What LXD calls it (`lxd/db/operationtype`).
 const DESCRIPTION: &str = "Downloading image";
@@ -85,7 +85,7 @@ pub(super) async fn take(
         }
     };
     let listing = Listing { filename, new_aliases: true, ..listing };
-    let request = Request { project: project.clone(), first, root, listing };
+    let request = Request { project: project.clone(), first, root, listing, packing: Packing::AsProjectSays };
     let publisher = ask.state.app.publisher.acting(Arc::clone(&actor));
     let published = publisher.publish_when(request, Arc::new(Silent), ask.state.now).await;
     drop(place);
@@ -108,13 +108,24 @@ pub(super) async fn take(
     background(&ask.state.operations.done(&actor, task, outcome.map(|()| Map::new())).await?)
 }
 
-/// What the operation tells of the image. Both are texts: lxc 5.0 ends with a crash over anything else.
+/// What the operation tells of the image: the fingerprint is that of the image as it is listed. All are texts: lxc 5.0 ends with a crash over anything else.
 fn told(published: &Published) -> Map<String, Value> {
     let image = &published.image.image;
-    Map::from_iter([
+    let mut told = Map::from_iter([
         ("fingerprint".to_owned(), image.fingerprint.to_string().into()),
         ("size".to_owned(), image.files.size().to_string().into()),
-    ])
+    ]);
+    match &published.packed {
+        Packed::AsGiven => {}
+        Packed::Anew { from, .. } => {
+            told.insert("repacked_from".to_owned(), from.to_string().into());
+        }
+        Packed::Left(why) => {
+            tracing::info!(fingerprint = %image.fingerprint, why, "an uploaded image was not packed anew");
+            told.insert("not_repacked".to_owned(), why.clone().into());
+        }
+    }
+    told
 }
 
 /// What a publisher wishes in headers.
@@ -168,6 +179,11 @@ fn sentence(error: PublishError) -> Result<String, Failure> {
         PublishError::Catalog(CatalogError::AliasExists(name)) => format!("Alias already exists: {name}"),
         PublishError::Catalog(CatalogError::NoProject(_)) => "Project not found".to_owned(),
         PublishError::Catalog(CatalogError::Text) => error.to_string(),
+        PublishError::Repack(_) => {
+            tracing::error!(%error, "an upload could not be packed anew");
+            "this project packs images anew, and the server failed to do so; tell who runs it, its log says why"
+                .to_owned()
+        }
         PublishError::Blobs(BlobError::Full(_)) => {
             tracing::error!(%error, "there was no room for an upload");
             "the server has no room left for this image; tell who runs it, and try again when there is".to_owned()

@@ -5,7 +5,7 @@ use headwater_formats::image::ImageType;
 use headwater_formats::names::ProjectName;
 
 use super::kit::*;
-use crate::publish::{DirectoryRequest, PublishError, Published, Silent};
+use crate::publish::{DirectoryRequest, Packing, PublishError, Published, Silent};
 
 fn listing() -> DirectoryRequest {
     DirectoryRequest {
@@ -13,6 +13,7 @@ fn listing() -> DirectoryRequest {
         aliases: Vec::new(),
         public: true,
         properties: BTreeMap::new(),
+        packing: Packing::AsGiven,
     }
 }
 

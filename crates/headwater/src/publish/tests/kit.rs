@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::catalog::StoredImage;
-use crate::publish::{Listing, PublishError, Published, Request, Silent, Source};
+use crate::publish::{Listing, Packing, PublishError, Published, Request, Silent, Source};
 
 pub(super) const NOW: i64 = 1_750_000_000;
 
@@ -78,6 +78,7 @@ pub(super) fn request(first: Vec<u8>, root: Option<Vec<u8>>) -> Request {
         first: stream("meta.tar", first),
         root: root.map(|bytes| stream("root", bytes)),
         listing: listed(true),
+        packing: Packing::AsGiven,
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod kit;
 mod project;
 mod publish;
 mod reference;
+mod repack;
 mod serve;
 mod token;
 mod trust;

@@ -1,5 +1,7 @@
 //! `headwater project …`
 
+use serde_json::Value;
+
 use super::kit::{House, Sample};
 
 #[test]
@@ -10,8 +12,8 @@ fn projects_are_made_listed_and_deleted() {
     house.publish(&Sample::default(), &["--project", "team-a"]);
     let ran = house.run(&["project", "list"]).ok();
     let cells = ran.cells();
-    assert_eq!(cells[0], ["NAME", "IMAGES", "DESCRIPTION", "CREATED"]);
-    assert_eq!(cells[1], ["default", "0", "", ""]);
+    assert_eq!(cells[0], ["NAME", "IMAGES", "DESCRIPTION", "REPACK", "CREATED"]);
+    assert_eq!(cells[1], ["default", "0", "", "", ""]);
     assert_eq!(cells[2][..3], ["team-a", "1", "Images of team A"]);
     let json = house.run(&["project", "list", "--format", "json"]).json();
     assert_eq!((&json[1]["name"], &json[1]["images"]), (&"team-a".into(), &1.into()));
@@ -57,4 +59,27 @@ fn a_project_is_renamed_and_described_with_what_is_in_it() {
     house
         .run(&["project", "rename", "default", "x"])
         .fails(1, "the project \"default\" cannot be renamed; it is the one that is meant where none is named");
+}
+
+#[test]
+fn whether_a_project_packs_anew_is_set_shown_and_told() {
+    let house = House::new();
+    house.run(&["project", "create", "team-a", "--repack", "on"]).ok();
+    assert_eq!(house.run(&["project", "list"]).ok().cells()[2][..4], ["team-a", "0", "", "on"]);
+    let shown = house.run(&["project", "show", "team-a", "--format", "json"]).json();
+    assert_eq!((&shown["name"], &shown["repack"]), (&"team-a".into(), &true.into()));
+    let ran = house.run(&["project", "edit", "team-a", "--repack", "off", "--description", "Ours"]).ok();
+    assert_eq!(ran.err, "changed the project team-a\n");
+    let shown = house.run(&["project", "show", "team-a"]).ok().out;
+    assert!(shown.contains("repack: false\n") && shown.contains("description: Ours\n"), "{shown}");
+    let lines = house.run(&["audit", "--format", "json"]).json();
+    let detail: Vec<_> = lines.as_array().unwrap().iter().map(|line| line["detail"]["repack"].clone()).collect();
+    assert_eq!(detail, [Value::Null, "on".into(), Value::Null, "off".into()]);
+    // What stays as it is, is no line of the audit.
+    house.run(&["project", "edit", "team-a", "--repack", "off"]).ok();
+    assert_eq!(house.run(&["audit", "--format", "json"]).json().as_array().unwrap().len(), 4);
+    house.run(&["project", "edit", "team-a"]).fails(2, "nothing to change; give --description or --repack");
+    let gone = "there is no project \"team-b\"; `headwater project list` shows the ones there are";
+    house.run(&["project", "edit", "team-b", "--repack", "on"]).fails(1, gone);
+    house.run(&["project", "show", "team-b"]).fails(1, gone);
 }

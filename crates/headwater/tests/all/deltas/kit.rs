@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater::app::App;
 use headwater::catalog::{DeltaRow, DeltaState};
 use headwater::deltas::{Deltas, Ended, Planner, Settings};
-use headwater::publish::{Listing, Request, Silent, Source};
+use headwater::publish::{Listing, Packing, Request, Silent, Source};
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
@@ -52,6 +52,7 @@ impl Room {
             project: ProjectName::new(project).unwrap(),
             first: stream(Sample { serial: SERIALS[day - 1], ..Sample::default() }.metadata()),
             root: Some(stream(root)),
+            packing: Packing::AsGiven,
             listing: Listing { public, ..Listing::default() },
         };
         self.app.publisher.publish(request, Arc::new(Silent), now()).await.unwrap().image.image.fingerprint

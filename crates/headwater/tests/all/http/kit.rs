@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater::app::App;
 use headwater::http::incoming::Incoming;
 use headwater::http::{Connection, Settings, State, handle};
-use headwater::publish::{Listing, Request, Silent, Source};
+use headwater::publish::{Listing, Packing, Request, Silent, Source};
 use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 use http::header::{self, HeaderMap};
@@ -63,6 +63,7 @@ impl Server {
                 public,
                 ..Listing::default()
             },
+            packing: Packing::AsGiven,
         };
         drop(sources);
         let published = self.app.publisher.publish(request, Arc::new(Silent), now()).await.unwrap();
@@ -176,5 +177,6 @@ pub(crate) fn listed(number: u32) -> headwater::catalog::NewImage {
         aliases: Vec::new(),
         new_aliases: false,
         published_by: None,
+        repacked_from: None,
     }
 }

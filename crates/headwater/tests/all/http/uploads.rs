@@ -394,3 +394,50 @@ async fn little_of_an_upload_is_taken_before_it_is_needed() {
     assert!(given.load(Ordering::Relaxed) < 200 * 1024, "{given:?}");
     assert_eq!(server.staged_files(), 0);
 }
+
+#[tokio::test]
+async fn a_project_packs_what_is_uploaded_unless_its_fingerprint_was_announced() {
+    let server = Server::new().await;
+    let publisher = server.publisher().await;
+    server.app.catalog.set_repack(&"default".parse().unwrap(), true, super::kit::now()).await.unwrap();
+    let metadata = sample("20250101_01:00").metadata();
+    let root = crate::kit::trees::squashed(&crate::kit::trees::nasty_tarball(), &["-comp", "zstd"]);
+    let given = fingerprint(&[&metadata, &root]);
+    let form = form(&[("metadata", "meta.tar", &metadata), ("rootfs", "rootfs.squashfs", &root)]);
+
+    let announced = format!("X-LXD-fingerprint: {given}");
+    let done = publisher.upload_form(&[&announced], form.clone()).await.done();
+    assert_eq!(done, json!({"fingerprint": given, "size": (metadata.len() + root.len()).to_string()}));
+
+    let done = publisher.upload_form(&[], form.clone()).await.done();
+    let packed = done["fingerprint"].as_str().unwrap().to_owned();
+    assert_ne!(packed, given);
+    assert_eq!(done["repacked_from"], given.as_str());
+    let image = image(&server, &packed).await;
+    assert_eq!(image["properties"]["headwater.repacked_from"], given.as_str());
+    assert_eq!(
+        (&image["size"].to_string(), &image["filename"]),
+        (&done["size"].as_str().unwrap().to_owned(), &"rootfs.squashfs".into())
+    );
+    let query = AuditQuery { subject: Some(packed), ..AuditQuery::default() };
+    let lines = server.app.catalog.audit(&query, 10).await.unwrap();
+    assert_eq!(lines[0].detail["repacked_from"], given);
+
+    // As clients name the files of a copy that goes through them, and as those of an export are named.
+    for (serial, root_name) in [("20250101_02:00", "the image"), ("20250101_03:00", "")] {
+        let metadata = sample(serial).metadata();
+        let given = fingerprint(&[&metadata, &root]);
+        let root_name = if root_name.is_empty() { format!("{given}.squashfs") } else { root_name.to_owned() };
+        let copy = super::asking::form(&[("metadata", "the image", &metadata), ("rootfs", &root_name, &root)]);
+        let done = publisher.upload_form(&[], copy).await.done();
+        assert_eq!(done["fingerprint"], given.as_str());
+        assert!(done["not_repacked"].as_str().unwrap().contains("those of a copy"), "{done}");
+    }
+
+    // A squashfs that is none inside is taken as it is: only the project wanted it otherwise, not who uploads it.
+    let hollow = super::asking::form(&[("metadata", "m", &metadata), ("rootfs", "r", &squashfs(1))]);
+    let done = publisher.upload_form(&[], hollow).await.done();
+    assert_eq!(done["fingerprint"], fingerprint(&[&metadata, &squashfs(1)]));
+    assert!(done["not_repacked"].as_str().unwrap().contains("squashfs"), "{done}");
+    assert_eq!(server.staged_files(), 0);
+}

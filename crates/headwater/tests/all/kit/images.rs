@@ -126,5 +126,6 @@ pub(crate) fn new(project_name: &str, image: Image, aliases: &[&str]) -> NewImag
         aliases: aliases.iter().map(|name| alias(name).into()).collect(),
         new_aliases: false,
         published_by: None,
+        repacked_from: None,
     }
 }

@@ -6,3 +6,4 @@ pub(crate) mod gpg;
 pub(crate) mod images;
 pub(crate) mod other_user;
 pub(crate) mod postgres;
+pub(crate) mod trees;
