@@ -38,7 +38,7 @@ impl Kept {
     }
 
     /// What a copy from the base must save; 0 when no block has to be read for it.
-    pub(crate) fn must_save(&self, from: u64, len: usize) -> i64 {
+    pub(crate) fn price(&self, from: u64, len: usize) -> i64 {
         if self.free || blocks(from, len).all(|block| self.blocks.contains(&block)) {
             return 0;
         }
@@ -99,23 +99,23 @@ mod tests {
     fn a_base_of_one_block_is_free() {
         let mut kept = Kept::new(ONE_BLOCK);
         (0..32).for_each(|block| kept.copied(block * BLOCK, 10));
-        assert_eq!(kept.must_save(0, 10), 0);
+        assert_eq!(kept.price(0, 10), 0);
     }
 
     #[test]
-    fn what_was_not_used_lately_must_save_more_and_more() {
+    fn what_was_not_used_lately_price_more_and_more() {
         let mut kept = Kept::new(ONE_BLOCK + 1);
-        assert_eq!(kept.must_save(5, 10), LEAST);
+        assert_eq!(kept.price(5, 10), LEAST);
         kept.copied(5, 10);
-        assert_eq!(kept.must_save(BLOCK - 10, 10), 0);
-        assert_eq!(kept.must_save(BLOCK - 10, 11), LEAST, "its last byte is in the next block");
+        assert_eq!(kept.price(BLOCK - 10, 10), 0);
+        assert_eq!(kept.price(BLOCK - 10, 11), LEAST, "its last byte is in the next block");
         (1..KEPT as u64).for_each(|block| kept.copied(block * BLOCK, 10));
         kept.copied(5, 10);
         kept.copied(90 * BLOCK, 10);
-        assert_eq!(kept.must_save(5, 10), 0, "used again");
-        assert_eq!(kept.must_save(BLOCK, 10), LEAST, "forgotten for another");
+        assert_eq!(kept.price(5, 10), 0, "used again");
+        assert_eq!(kept.price(BLOCK, 10), LEAST, "forgotten for another");
         (200..300).for_each(|block| kept.copied(block * BLOCK, 10));
-        assert_eq!(kept.must_save(5, 10), LEAST << 4);
+        assert_eq!(kept.price(5, 10), LEAST << 4);
     }
 
     #[test]

@@ -76,9 +76,10 @@ pub fn encode(base: &dyn ReadAt, target: impl Read, delta: impl Write, options: 
     let size = base.size().map_err(Error::Base)?;
     let threads = options.threads;
     let memory = options.memory.saturating_sub(THREAD * threads.get() as u64);
-    let whole = if size <= memory / 2 { Some(read_whole(base, size, threads)?) } else { None };
+    let mut whole = (size <= memory / 2).then(|| vec![0; size as usize]);
     let cache = if whole.is_some() { 0 } else { memory / 4 };
-    let index = Index::new(base, size, whole.as_deref(), memory - whole.as_ref().map_or(cache, |_| size), threads)?;
+    let rest = memory - whole.as_ref().map_or(cache, |_| size);
+    let index = Index::new(base, size, whole.as_deref_mut(), rest, threads)?;
 
     let (jobs, waiting) = mpsc::sync_channel::<Job>(threads.get());
     let (done, results) = mpsc::channel();
@@ -113,25 +114,6 @@ pub fn encode(base: &dyn ReadAt, target: impl Read, delta: impl Write, options: 
         output.run(target, jobs, &results, threads.get())?;
         Ok(output.sum)
     })
-}
-
-/// Reads all of the base, each thread a part.
-fn read_whole(base: &dyn ReadAt, size: u64, threads: NonZero<usize>) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![0; size as usize];
-    let share = bytes.len().div_ceil(threads.get()).max(1);
-    let mut read = Ok(());
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = (bytes.chunks_mut(share).enumerate())
-            .map(|(number, part)| scope.spawn(move || base.read_exact_at((number * share) as u64, part)))
-            .collect();
-        for reader in readers {
-            match reader.join() {
-                Ok(done) => read = std::mem::replace(&mut read, Ok(())).and(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    read.map(|()| bytes).map_err(Error::Base)
 }
 
 /// A window to be matched.

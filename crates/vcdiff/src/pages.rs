@@ -99,6 +99,25 @@ impl<'a> Pages<'a> {
         }
     }
 
+    /// The four bytes from `start` on, when they are there; four that are on two pages count as missing.
+    #[inline]
+    pub(crate) fn word(&mut self, start: u64) -> Result<Option<u32>, Error> {
+        let there = match self {
+            Self::Whole(bytes) => bytes.get(start as usize..).unwrap_or_default(),
+            Self::Cached(cached) if start < cached.size => self.from(start)?,
+            Self::Cached(_) => &[],
+        };
+        Ok(there.first_chunk().map(|word| u32::from_le_bytes(*word)))
+    }
+
+    /// Whether `key` stands at `start`, as far as can be seen on one page.
+    #[inline]
+    pub(crate) fn may_have(&mut self, start: u64, key: &[u8]) -> Result<bool, Error> {
+        let there = self.from(start)?;
+        let len = there.len().min(key.len());
+        Ok(there[..len] == key[..len])
+    }
+
     /// The bytes up to `end`, as far as they are at hand; nothing only at the beginning of the base.
     pub(crate) fn up_to(&mut self, end: u64) -> Result<&[u8], Error> {
         match self {
