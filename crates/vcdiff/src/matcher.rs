@@ -3,7 +3,7 @@
 use crate::address_cache::AddressCache;
 use crate::confine::Kept;
 use crate::error::Error;
-use crate::index::{self, Anchor, Bucket, Index, TOGETHER};
+use crate::index::{Anchor, Bucket, Index, TOGETHER};
 use crate::near::Near;
 use crate::pages::Pages;
 use crate::varint;
@@ -24,7 +24,7 @@ const RUN: usize = 64;
 /// Copies that are as long as this are taken without a look at what else there is.
 const GOOD: usize = 128;
 /// Positions of a chain that are tried.
-const DEPTH: usize = 16;
+const DEPTH: usize = 32;
 /// Bytes without a copy after which the base nearby is looked at.
 const ALONE: usize = 3;
 /// Bytes without a copy after which nothing short is expected any more.
@@ -248,9 +248,9 @@ impl<'a> Matcher<'a> {
         }
         for (bucket, anchor) in self.buckets.iter().zip(anchors) {
             let at = at + anchor.at as usize;
-            let key = &scan.window[at..at + index::KEY];
+            let Some(key) = scan.window[at..].first_chunk() else { continue };
             if let Some(before) = self.chains.anchor(anchor.hash, at)
-                && scan.window[before..before + index::KEY] == *key
+                && scan.window[before..].first_chunk() == Some(key)
             {
                 scan.hits.push(Hit { at, from: self.size + before as u64 });
             }

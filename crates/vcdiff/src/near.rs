@@ -11,11 +11,11 @@ use crate::pages::Pages;
 
 const KEY: usize = 4;
 /// Bytes before and after a place that become known.
-const BEFORE: u64 = 128;
-const AFTER: u64 = 1024;
+const BEFORE: u64 = 256;
+const AFTER: u64 = 1536;
 /// How near to the end of what is known a place may be and still count as known.
 const MARGIN: u64 = 256;
-const HEADS: u32 = 12;
+const HEADS: u32 = 13;
 /// Positions with the same hash.
 pub(crate) const WAYS: usize = 4;
 

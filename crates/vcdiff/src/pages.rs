@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 
 use crate::error::Error;
+use crate::index::KEY;
 
 /// Bytes of a page. Pages are what is read of a base that does not fit into memory.
 pub(crate) const PAGE: usize = 64 << 10;
@@ -112,10 +113,9 @@ impl<'a> Pages<'a> {
 
     /// Whether `key` stands at `start`, as far as can be seen on one page.
     #[inline]
-    pub(crate) fn may_have(&mut self, start: u64, key: &[u8]) -> Result<bool, Error> {
+    pub(crate) fn may_have(&mut self, start: u64, key: &[u8; KEY]) -> Result<bool, Error> {
         let there = self.from(start)?;
-        let len = there.len().min(key.len());
-        Ok(there[..len] == key[..len])
+        Ok(there.first_chunk().map_or_else(|| key.starts_with(there), |there| there == key))
     }
 
     /// The bytes up to `end`, as far as they are at hand; nothing only at the beginning of the base.

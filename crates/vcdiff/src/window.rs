@@ -5,9 +5,9 @@
 
 /// Bytes of a key.
 pub(crate) const KEY: usize = 4;
-const HEADS: u32 = 16;
+const HEADS: u32 = 18;
 /// Positions whose chains are known.
-const RING: usize = 1 << 17;
+const RING: usize = 1 << 18;
 const FAR: usize = 1 << 18;
 
 /// What is known of one window; kept for the next one by whoever matches.
