@@ -2,7 +2,7 @@
 //!
 //! `xdelta3` reads a base of more than 64 MiB in blocks of 2 MiB and keeps 32 of them, the ones used last; a copy from another block
 //! reads all of it. Short copies from everywhere would make it read the base many times over. So a copy from a block that would have to
-//! be read must save more, and the more the more blocks its window has had read already. A window's segment, from the first to the
+//! be read has a price, and the more the more blocks its window has had read already. A window's segment, from the first to the
 //! last byte that it copies, must stay below what 32 bits count.
 
 use crate::matcher::Copy;
@@ -12,9 +12,9 @@ const BLOCK: u64 = 2 << 20;
 const ONE_BLOCK: u64 = 64 << 20;
 /// Blocks that are taken to be kept: not all 32, because they are not counted over windows.
 const KEPT: usize = 28;
-/// What the first reads of a window must save, in bytes of the delta.
+/// What each of the first reads of a window costs, in bytes of the delta.
 const LEAST: i64 = 8;
-/// Reads after which they must save twice as much.
+/// Reads after which they cost twice as much.
 const DOUBLE: u32 = 32;
 /// The most blocks from the first to the last of a window.
 const REACH: usize = 2040;
@@ -37,7 +37,7 @@ impl Kept {
         Self { blocks: Vec::with_capacity(KEPT), reads: 0, free: size <= ONE_BLOCK }
     }
 
-    /// What a copy from the base must save; 0 when no block has to be read for it.
+    /// What has to be taken off what a copy from the base saves; 0 when no block has to be read for it.
     pub(crate) fn price(&self, from: u64, len: usize) -> i64 {
         if self.free || blocks(from, len).all(|block| self.blocks.contains(&block)) {
             return 0;

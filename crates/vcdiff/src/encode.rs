@@ -17,14 +17,16 @@ use crate::varint;
 
 /// Bytes of the target that a window makes. `xdelta3` decodes windows of 16 MiB; its own have 8.
 const WINDOW: usize = 8 << 20;
-/// What one thread takes: its window and the one that waits, chains, copies, and what it writes.
-const THREAD: u64 = 112 << 20;
+/// The most that one thread takes: 32 MiB for two windows on their way and what was made of them; while a window is matched, what is known
+/// of it, and its copies, of which there are at most two million, since each has four bytes and saves one (72 MiB while their list grows);
+/// while it is written, the list and twice the window, since what is written is not longer. And a few pages of a base that is not read whole.
+const THREAD: u64 = 114 << 20;
 
 /// How a delta is made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of memory to take, about. What the threads need (112 MiB each, in the worst case) is taken in any case; the rest is for the base, which is read
-    /// whole when it takes no more than half, and for the index of it, which is the finer the more there is.
+    /// Bytes of memory to take at most; 114 MiB for each thread and 2 MiB are taken in any case. Half of what is left when the threads have theirs is for
+    /// the base, which is read whole when it fits there, and the rest for the index of it, which is the finer the more there is.
     pub memory: u64,
     /// Threads that match. The delta is the same for any number.
     pub threads: NonZero<usize>,
