@@ -11,13 +11,13 @@ use crate::pages::Pages;
 
 const KEY: usize = 4;
 /// Bytes before and after a place that become known.
-const BEFORE: u64 = 256;
-const AFTER: u64 = 1536;
+const BEFORE: u64 = 128;
+const AFTER: u64 = 1024;
 /// How near to the end of what is known a place may be and still count as known.
 const MARGIN: u64 = 256;
 const HEADS: u32 = 13;
 /// Positions with the same hash.
-pub(crate) const WAYS: usize = 4;
+pub(crate) const WAYS: usize = 2;
 
 /// Positions of the base by four bytes.
 pub(crate) struct Near {
@@ -89,17 +89,20 @@ mod tests {
 
     #[test]
     fn knows_what_is_around() {
-        let base: Vec<u8> = (0..10_000u32).flat_map(|number| (number * 7919).to_be_bytes()).collect();
+        let base: Vec<u8> =
+            (0..10_000u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         let mut pages = Pages::Whole(&base);
         let mut near = Near::new();
-        for place in [0, 3, 20_000, 20_900, 21_500, 39_999] {
+        for place in [0, 3, 20_000, 20_900, 21_500, 39_700] {
             near.go_to(place, &mut pages).unwrap();
-            for at in [place.saturating_sub(60), place, (place + 200).min(39_990)] {
-                let found = near.candidates(&base[at as usize..]).any(|candidate| candidate == at);
-                assert!(found || at as usize + KEY > base.len(), "{at} near {place}");
+            for at in [place.saturating_sub(60), place, place + 200] {
+                // Some were pushed out by others with the same hash, but not all of a few in a row.
+                let found = (at..at + 6).any(|at| near.candidates(&base[at as usize..]).any(|found| found == at));
+                assert!(found, "{at} near {place}");
             }
         }
-        assert!(near.candidates(&base[20_000..]).any(|candidate| candidate == 20_000), "what was known is kept");
+        let kept = (20_000..20_500).filter(|at| near.candidates(&base[*at..]).any(|candidate| candidate == *at as u64));
+        assert!(kept.count() > 400, "what was known is kept");
         near.clear();
         assert_eq!(near.candidates(&base).count(), 0);
         near.go_to(u64::from(u32::MAX), &mut pages).unwrap();

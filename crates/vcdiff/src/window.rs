@@ -5,7 +5,7 @@
 
 /// Bytes of a key.
 pub(crate) const KEY: usize = 4;
-const HEADS: u32 = 18;
+const HEADS: u32 = 17;
 /// Positions whose chains are known.
 const RING: usize = 1 << 18;
 const FAR: usize = 1 << 18;
