@@ -7,7 +7,7 @@ use std::num::NonZero;
 
 use headwater_vcdiff::{Limits, Options, Rewindable, decode, encode};
 
-#[allow(clippy::print_stdout, reason = "this is what it is for")]
+#[allow(clippy::print_stderr, reason = "this is what it is for")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -20,12 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 options.threads = NonZero::new(threads.parse()?).ok_or("at least one thread")?;
             }
             let delta = BufWriter::new(File::create(delta)?);
-            println!("{:?}", encode(&File::open(base)?, File::open(target)?, delta, &options)?);
+            eprintln!("{:?}", encode(&File::open(base)?, File::open(target)?, delta, &options)?);
         }
         ["decode", base, delta, target] => {
             let target = File::options().read(true).write(true).create(true).truncate(true).open(target)?;
             let (base, delta) = (File::open(base)?, File::open(delta)?);
-            println!("{:?}", decode(base, delta, &mut Rewindable(target), &Limits::default())?);
+            eprintln!("{:?}", decode(base, delta, &mut Rewindable(target), &Limits::default())?);
         }
         _ => return Err("say encode BASE TARGET DELTA [MIB [THREADS]], or decode BASE DELTA TARGET".into()),
     }

@@ -2,7 +2,7 @@
 //!
 //! `xdelta3` reads a base of more than 64 MiB in blocks of 2 MiB and keeps 32 of them, the ones used last; a copy from another block
 //! reads all of it. Short copies from everywhere would make it read the base many times over. So a copy from a block that would have to
-//! be read must save more, and the more the more blocks its window has had read already. A window's segment, from the first to the
+//! be read has a price, and the more the more blocks its window has had read already. A window's segment, from the first to the
 //! last byte that it copies, must stay below what 32 bits count.
 
 use crate::matcher::Copy;
@@ -12,9 +12,9 @@ const BLOCK: u64 = 2 << 20;
 const ONE_BLOCK: u64 = 64 << 20;
 /// Blocks that are taken to be kept: not all 32, because they are not counted over windows.
 const KEPT: usize = 28;
-/// What the first reads of a window must save, in bytes of the delta.
+/// What each of the first reads of a window costs, in bytes of the delta.
 const LEAST: i64 = 8;
-/// Reads after which they must save twice as much.
+/// Reads after which they cost twice as much.
 const DOUBLE: u32 = 32;
 /// The most blocks from the first to the last of a window.
 const REACH: usize = 2040;
@@ -37,8 +37,8 @@ impl Kept {
         Self { blocks: Vec::with_capacity(KEPT), reads: 0, free: size <= ONE_BLOCK }
     }
 
-    /// What a copy from the base must save; 0 when no block has to be read for it.
-    pub(crate) fn must_save(&self, from: u64, len: usize) -> i64 {
+    /// What has to be taken off what a copy from the base saves; 0 when no block has to be read for it.
+    pub(crate) fn price(&self, from: u64, len: usize) -> i64 {
         if self.free || blocks(from, len).all(|block| self.blocks.contains(&block)) {
             return 0;
         }
@@ -99,23 +99,23 @@ mod tests {
     fn a_base_of_one_block_is_free() {
         let mut kept = Kept::new(ONE_BLOCK);
         (0..32).for_each(|block| kept.copied(block * BLOCK, 10));
-        assert_eq!(kept.must_save(0, 10), 0);
+        assert_eq!(kept.price(0, 10), 0);
     }
 
     #[test]
-    fn what_was_not_used_lately_must_save_more_and_more() {
+    fn what_was_not_used_lately_price_more_and_more() {
         let mut kept = Kept::new(ONE_BLOCK + 1);
-        assert_eq!(kept.must_save(5, 10), LEAST);
+        assert_eq!(kept.price(5, 10), LEAST);
         kept.copied(5, 10);
-        assert_eq!(kept.must_save(BLOCK - 10, 10), 0);
-        assert_eq!(kept.must_save(BLOCK - 10, 11), LEAST, "its last byte is in the next block");
+        assert_eq!(kept.price(BLOCK - 10, 10), 0);
+        assert_eq!(kept.price(BLOCK - 10, 11), LEAST, "its last byte is in the next block");
         (1..KEPT as u64).for_each(|block| kept.copied(block * BLOCK, 10));
         kept.copied(5, 10);
         kept.copied(90 * BLOCK, 10);
-        assert_eq!(kept.must_save(5, 10), 0, "used again");
-        assert_eq!(kept.must_save(BLOCK, 10), LEAST, "forgotten for another");
+        assert_eq!(kept.price(5, 10), 0, "used again");
+        assert_eq!(kept.price(BLOCK, 10), LEAST, "forgotten for another");
         (200..300).for_each(|block| kept.copied(block * BLOCK, 10));
-        assert_eq!(kept.must_save(5, 10), LEAST << 4);
+        assert_eq!(kept.price(5, 10), LEAST << 4);
     }
 
     #[test]

@@ -17,14 +17,16 @@ use crate::varint;
 
 /// Bytes of the target that a window makes. `xdelta3` decodes windows of 16 MiB; its own have 8.
 const WINDOW: usize = 8 << 20;
-/// What one thread takes: its window and the one that waits, chains, copies, and what it writes.
-const THREAD: u64 = 112 << 20;
+/// The most that one thread takes: 32 MiB for two windows on their way and what was made of them; while a window is matched, what is known
+/// of it, and its copies, of which there are at most two million, since each has four bytes and saves one (72 MiB while their list grows);
+/// while it is written, the list and twice the window, since what is written is not longer. And a few pages of a base that is not read whole.
+const THREAD: u64 = 114 << 20;
 
 /// How a delta is made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of memory to take, about. What the threads need (112 MiB each, in the worst case) is taken in any case; the rest is for the base, which is read
-    /// whole when it takes no more than half, and for the index of it, which is the finer the more there is.
+    /// Bytes of memory to take at most; 114 MiB for each thread and 2 MiB are taken in any case. Half of what is left when the threads have theirs is for
+    /// the base, which is read whole when it fits there, and the rest for the index of it, which is the finer the more there is.
     pub memory: u64,
     /// Threads that match. The delta is the same for any number.
     pub threads: NonZero<usize>,
@@ -76,9 +78,10 @@ pub fn encode(base: &dyn ReadAt, target: impl Read, delta: impl Write, options: 
     let size = base.size().map_err(Error::Base)?;
     let threads = options.threads;
     let memory = options.memory.saturating_sub(THREAD * threads.get() as u64);
-    let whole = if size <= memory / 2 { Some(read_whole(base, size, threads)?) } else { None };
+    let mut whole = (size <= memory / 2).then(|| vec![0; size as usize]);
     let cache = if whole.is_some() { 0 } else { memory / 4 };
-    let index = Index::new(base, size, whole.as_deref(), memory - whole.as_ref().map_or(cache, |_| size), threads)?;
+    let rest = memory - whole.as_ref().map_or(cache, |_| size);
+    let index = Index::new(base, size, whole.as_deref_mut(), rest, threads)?;
 
     let (jobs, waiting) = mpsc::sync_channel::<Job>(threads.get());
     let (done, results) = mpsc::channel();
@@ -113,25 +116,6 @@ pub fn encode(base: &dyn ReadAt, target: impl Read, delta: impl Write, options: 
         output.run(target, jobs, &results, threads.get())?;
         Ok(output.sum)
     })
-}
-
-/// Reads all of the base, each thread a part.
-fn read_whole(base: &dyn ReadAt, size: u64, threads: NonZero<usize>) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![0; size as usize];
-    let share = bytes.len().div_ceil(threads.get()).max(1);
-    let mut read = Ok(());
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = (bytes.chunks_mut(share).enumerate())
-            .map(|(number, part)| scope.spawn(move || base.read_exact_at((number * share) as u64, part)))
-            .collect();
-        for reader in readers {
-            match reader.join() {
-                Ok(done) => read = std::mem::replace(&mut read, Ok(())).and(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-    });
-    read.map(|()| bytes).map_err(Error::Base)
 }
 
 /// A window to be matched.

@@ -3,7 +3,7 @@
 use crate::address_cache::AddressCache;
 use crate::confine::Kept;
 use crate::error::Error;
-use crate::index::{self, Bucket, Index};
+use crate::index::{Anchor, Bucket, Index, TOGETHER};
 use crate::near::Near;
 use crate::pages::Pages;
 use crate::varint;
@@ -21,18 +21,18 @@ pub(crate) struct Copy {
 
 /// Bytes from which on a run is not copied from the base.
 const RUN: usize = 64;
-/// Keys that are looked up together, so that their ways to memory overlap.
-const TOGETHER: usize = 8;
-/// Copies from the base that are as long as this are taken without a look at the next byte.
+/// Copies that are as long as this are taken without a look at what else there is.
 const GOOD: usize = 128;
 /// Positions of a chain that are tried.
 const DEPTH: usize = 32;
-/// Positions of the base nearby that are tried.
-const NEAR_DEPTH: usize = 8;
 /// Bytes without a copy after which the base nearby is looked at.
 const ALONE: usize = 3;
+/// Bytes without a copy after which nothing short is expected any more.
+const LONELY: usize = 1024;
 /// Shifts between base and target that were right lately and are tried first.
 const SHIFTS: usize = 4;
+/// A shift that leads nowhere.
+const NOWHERE: i64 = i64::MIN;
 
 /// Finds copies; made once for each thread.
 pub(crate) struct Matcher<'a> {
@@ -41,6 +41,8 @@ pub(crate) struct Matcher<'a> {
     size: u64,
     chains: Chains,
     near: Near,
+    anchors: [Anchor; TOGETHER],
+    buckets: [Bucket; TOGETHER],
 }
 
 /// What is being matched.
@@ -49,9 +51,11 @@ struct Scan<'w> {
     /// The addresses used so far, in the base followed by the window: what a copy costs depends on them. The window's segment, which
     /// is known only when all its copies are, changes little of that.
     addresses: AddressCache,
-    /// What was looked up ahead, and from which byte on.
-    ahead: [(u64, Bucket); TOGETHER],
-    ahead_at: usize,
+    /// What anchors have led to, in the order of the window, and which of it comes next.
+    hits: Vec<Hit>,
+    next: usize,
+    /// The byte before which all anchors are known.
+    seen: usize,
     /// Base position less window position, the last one used first.
     shifts: [i64; SHIFTS],
     /// What the decoder has at hand.
@@ -60,30 +64,49 @@ struct Scan<'w> {
     free: usize,
 }
 
+/// Bytes of the window that stood elsewhere before.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    at: usize,
+    /// As in [`Copy`].
+    from: u64,
+}
+
 #[derive(Clone, Copy)]
 struct Found {
     copy: Copy,
-    /// Bytes that the delta becomes smaller by.
+    /// Bytes that the delta becomes smaller by, less what the copy costs the decoder.
     gain: i64,
 }
 
 impl<'a> Matcher<'a> {
     pub(crate) fn new(index: &'a Index, base: Pages<'a>, size: u64) -> Self {
-        Self { index, base, size, chains: Chains::new(), near: Near::new() }
+        Self {
+            index,
+            base,
+            size,
+            chains: Chains::new(),
+            near: Near::new(),
+            anchors: [Anchor::default(); TOGETHER],
+            buckets: [Bucket::default(); TOGETHER],
+        }
     }
 
     /// The copies of a window that begins at `start` in the target, in their order.
     pub(crate) fn copies(&mut self, window: &[u8], start: u64) -> Result<Vec<Copy>, Error> {
         let mut copies = Vec::new();
-        self.chains.clear(window.len());
+        self.chains.clear();
         self.near.clear();
+        let mut shifts = [NOWHERE; SHIFTS];
+        // What nothing was done to stands where it stood.
+        shifts[0] = start as i64;
         let mut scan = Scan {
             window,
             addresses: AddressCache::new(),
-            ahead: [(0, [0; 4]); TOGETHER],
-            ahead_at: usize::MAX,
-            // What nothing was done to stands where it stood.
-            shifts: [start as i64; SHIFTS],
+            hits: Vec::new(),
+            next: 0,
+            seen: 0,
+            shifts,
             kept: Kept::new(self.size),
             free: 0,
         };
@@ -91,9 +114,7 @@ impl<'a> Matcher<'a> {
         while at < window.len() {
             let Some(mut found) = self.best(&mut scan, at)? else {
                 self.chains.add(window, at);
-                // Where nothing was found for long, nothing short will be, and of something long any byte will do. The
-                // strides are odd: some byte of a few in a row is at a position that the index knows.
-                at += 1 + ((at - scan.free) >> 9 & !1).min(30);
+                at = scan.onward(at);
                 continue;
             };
             // A copy that begins a byte later may be the better one.
@@ -144,52 +165,67 @@ impl<'a> Matcher<'a> {
 
     /// The copy that saves most of those that cover the byte `at`.
     fn best(&mut self, scan: &mut Scan<'_>, at: usize) -> Result<Option<Found>, Error> {
+        let (window, size, run) = (scan.window, self.size, at - scan.free);
+        let Some(word) = word(window, at) else { return Ok(None) };
         let mut best: Option<Found> = None;
-        for place in 0..SHIFTS {
-            let shift = scan.shifts[place];
-            if place > 0 && scan.shifts[place - 1] == shift {
+        for place in 0..if run < LONELY { SHIFTS } else { 1 } {
+            let from = (at as i64).wrapping_add(scan.shifts[place]) as u64;
+            if self.base.word(from)? == Some(word) {
+                offer_base(&mut self.base, size, scan, at, from, &mut best)?;
+                if best.is_some_and(|best| best.copy.len >= GOOD) {
+                    return Ok(best);
+                }
+            }
+        }
+        self.look_ahead(scan, at)?;
+        while let Some(hit) = scan.hits.get(scan.next).copied().filter(|hit| hit.at <= at) {
+            scan.next += 1;
+            if hit.at < at {
                 continue;
             }
-            if let Some(from) = (at as i64).checked_add(shift).and_then(|from| u64::try_from(from).ok()) {
-                offer_base(&mut self.base, self.size, scan, at, from, &mut best)?;
-            }
-            if best.is_some_and(|best| best.copy.len >= GOOD) {
-                return Ok(best);
-            }
-        }
-        let (hash, bucket) = self.look_up(scan, at);
-        for entry in bucket {
-            if let Some(from) = self.index.position(entry, hash) {
-                offer_base(&mut self.base, self.size, scan, at, from, &mut best)?;
+            match hit.from.checked_sub(size) {
+                None => offer_base(&mut self.base, size, scan, at, hit.from, &mut best)?,
+                Some(before) => {
+                    let len = same_from_start(&window[at..], &window[before as usize..]);
+                    offer_own(size, scan, at, before as usize, len, &mut best);
+                }
             }
         }
-        let run = at - scan.free;
-        if run == ALONE
-            && let Some(place) = at.checked_add_signed(scan.shifts[0] as isize)
-        {
-            self.near.go_to(place as u64, &mut self.base)?;
+        if run == ALONE {
+            let place = (at as i64).wrapping_add(scan.shifts[0]) as u64;
+            if place < size {
+                self.near.go_to(place, &mut self.base)?;
+            }
         }
-        if run < 1024 {
-            for from in self.near.candidates(&scan.window[at..]).take(NEAR_DEPTH) {
-                offer_base(&mut self.base, self.size, scan, at, from, &mut best)?;
+        if run < LONELY {
+            for from in self.near.candidates(&window[at..]) {
+                if self.base.word(from)? == Some(word) {
+                    offer_base(&mut self.base, size, scan, at, from, &mut best)?;
+                }
             }
         }
         let depth = if run < 64 {
             DEPTH
-        } else if run < 1024 {
+        } else if run < LONELY {
             DEPTH / 4
         } else {
             1
         };
-        let rest = &scan.window[at..];
-        for candidate in self.chains.candidates(scan.window, at).take(depth) {
-            let len = same_from_start(rest, &scan.window[candidate..]);
-            if len < window::KEY {
+        let rest = &window[at..];
+        let mut longest = window::KEY - 1;
+        for candidate in self.chains.candidates(window, at).take(depth) {
+            let before = &window[candidate..];
+            // What is not longer than one that is nearer needs no closer look.
+            let end = longest + 1 - window::KEY;
+            if rest.len() <= longest || word_of(before, end) != word_of(rest, end) {
                 continue;
             }
-            let back = same_to_end(&scan.window[scan.free..at], &scan.window[..candidate]);
-            let copy = Copy { at: at - back, len: len + back, from: self.size + (candidate - back) as u64 };
-            offer(scan, self.size, copy, &mut best);
+            let len = same_from_start(rest, before);
+            if len <= longest {
+                continue;
+            }
+            longest = len;
+            offer_own(size, scan, at, candidate, len, &mut best);
             if len >= GOOD {
                 break;
             }
@@ -197,19 +233,66 @@ impl<'a> Matcher<'a> {
         Ok(best)
     }
 
-    fn look_up(&self, scan: &mut Scan<'_>, at: usize) -> (u64, Bucket) {
-        let ahead = at.wrapping_sub(scan.ahead_at);
-        if ahead < TOGETHER {
-            return scan.ahead[ahead];
+    /// Sees that all anchors at `at` and after it, for a while, are known, with what they lead to.
+    fn look_ahead(&mut self, scan: &mut Scan<'_>, at: usize) -> Result<(), Error> {
+        if at < scan.seen {
+            return Ok(());
         }
-        scan.ahead = [(0, [0; 4]); TOGETHER];
-        for (slot, key) in scan.ahead.iter_mut().zip(scan.window[at..].windows(index::KEY)) {
-            let hash = index::hash(key);
-            *slot = (hash, self.index.bucket(hash));
+        scan.hits.clear();
+        (scan.next, scan.seen) = (0, at + TOGETHER);
+        let count = self.index.sieve().anchors(&scan.window[at..], &mut self.anchors);
+        let anchors = &self.anchors[..count];
+        // All at once, so that their ways to memory overlap.
+        for (bucket, anchor) in self.buckets.iter_mut().zip(anchors) {
+            *bucket = *self.index.bucket(anchor.hash);
         }
-        scan.ahead_at = at;
-        scan.ahead[0]
+        for (bucket, anchor) in self.buckets.iter().zip(anchors) {
+            let at = at + anchor.at as usize;
+            let Some(key) = scan.window[at..].first_chunk() else { continue };
+            if let Some(before) = self.chains.anchor(anchor.hash, at)
+                && scan.window[before..].first_chunk() == Some(key)
+            {
+                scan.hits.push(Hit { at, from: self.size + before as u64 });
+            }
+            for entry in bucket {
+                let Some(cell) = self.index.position(*entry, anchor.hash) else { continue };
+                for from in cell..cell + self.index.cell() {
+                    if self.base.may_have(from, key)? {
+                        scan.hits.push(Hit { at, from });
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
+}
+
+impl Scan<'_> {
+    /// The next byte to look at when there is nothing at `at`. Where nothing was found for long, nothing short will be, and of something long
+    /// any byte will do; an anchor that has led to something is not passed over.
+    fn onward(&self, at: usize) -> usize {
+        let next = at + 1 + ((at - self.free) >> 9).min(31);
+        let hit = self.hits.get(self.next).map_or(self.seen, |hit| hit.at);
+        next.min(hit).max(at + 1)
+    }
+}
+
+/// The four bytes from `at` on.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|word| u32::from_le_bytes(*word))
+}
+
+#[inline]
+fn word_of(bytes: &[u8], at: usize) -> u32 {
+    word(bytes, at).unwrap_or_default()
+}
+
+/// Measures a copy of `len` bytes of the window itself, from `before` to `at`.
+fn offer_own(size: u64, scan: &Scan<'_>, at: usize, before: usize, len: usize, best: &mut Option<Found>) {
+    let back = same_to_end(&scan.window[scan.free..at], &scan.window[..before]);
+    offer(scan, size, Copy { at: at - back, len: len + back, from: size + (before - back) as u64 }, best);
 }
 
 /// Measures a copy of the base that has the byte `from` at `at`.
@@ -256,16 +339,19 @@ fn offer_base(
 
 /// Keeps a copy when it saves more than the best one yet.
 fn offer(scan: &Scan<'_>, size: u64, copy: Copy, best: &mut Option<Found>) {
-    // The instruction, its size, and the address; and an ADD before it that would not be there.
+    // The instruction, its size, and the address.
     let written = scan.addresses.shortest(copy.from, size + copy.at as u64).len;
     let sized = if copy.len > 18 { varint::len(copy.len as u64) } else { 0 };
-    let gain = copy.len as i64 - (1 + sized + written) as i64;
+    let mut gain = copy.len as i64 - (1 + sized + written) as i64;
     let least = if copy.len <= 6 { 1 } else { 2 };
     if gain < least || best.is_some_and(|best| gain <= best.gain) {
         return;
     }
-    if copy.from < size && gain < scan.kept.must_save(copy.from, copy.len) {
-        return;
+    if copy.from < size {
+        gain -= scan.kept.price(copy.from, copy.len);
+        if gain < least || best.is_some_and(|best| gain <= best.gain) {
+            return;
+        }
     }
     *best = Some(Found { copy, gain });
 }

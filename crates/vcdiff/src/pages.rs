@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 
 use crate::error::Error;
+use crate::index::KEY;
 
 /// Bytes of a page. Pages are what is read of a base that does not fit into memory.
 pub(crate) const PAGE: usize = 64 << 10;
@@ -97,6 +98,24 @@ impl<'a> Pages<'a> {
                 Ok(page.get(start as usize % PAGE..).unwrap_or_default())
             }
         }
+    }
+
+    /// The four bytes from `start` on, when they are there; four that are on two pages count as missing.
+    #[inline]
+    pub(crate) fn word(&mut self, start: u64) -> Result<Option<u32>, Error> {
+        let there = match self {
+            Self::Whole(bytes) => bytes.get(start as usize..).unwrap_or_default(),
+            Self::Cached(cached) if start < cached.size => self.from(start)?,
+            Self::Cached(_) => &[],
+        };
+        Ok(there.first_chunk().map(|word| u32::from_le_bytes(*word)))
+    }
+
+    /// Whether `key` stands at `start`, as far as can be seen on one page.
+    #[inline]
+    pub(crate) fn may_have(&mut self, start: u64, key: &[u8; KEY]) -> Result<bool, Error> {
+        let there = self.from(start)?;
+        Ok(there.first_chunk().map_or_else(|| key.starts_with(there), |there| there == key))
     }
 
     /// The bytes up to `end`, as far as they are at hand; nothing only at the beginning of the base.

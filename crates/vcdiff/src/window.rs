@@ -1,46 +1,61 @@
-//! Where in a target window each few bytes stood before: chains of positions with the same four bytes.
+//! Where in a target window each few bytes stood before.
+//!
+//! Chains of positions with the same four bytes lead back some way: what is short is worth a copy only from nearby, where its address is short,
+//! too. What is long is found from anywhere in the window by its anchors.
 
 /// Bytes of a key.
 pub(crate) const KEY: usize = 4;
-const HEADS: u32 = 20;
+const HEADS: u32 = 17;
+/// Positions whose chains are known.
+const RING: usize = 1 << 18;
+const FAR: usize = 1 << 18;
 
-/// The chains of one window; kept for the next one by whoever matches.
+/// What is known of one window; kept for the next one by whoever matches.
 pub(crate) struct Chains {
     /// The last position with a hash, counted from 1.
     heads: Vec<u32>,
     /// The position before each with the same hash, counted from 1.
     before: Vec<u32>,
+    /// The last position of an anchor, counted from 1.
+    far: Vec<u32>,
 }
 
 impl Chains {
     pub(crate) fn new() -> Self {
-        Self { heads: vec![0; 1 << HEADS], before: Vec::new() }
+        Self { heads: vec![0; 1 << HEADS], before: vec![0; RING], far: vec![0; FAR] }
     }
 
-    /// Forgets everything, for a window of `len` bytes.
-    pub(crate) fn clear(&mut self, len: usize) {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
         self.heads.fill(0);
-        if self.before.len() < len {
-            // Anew, and not longer: what the system gives is zero already, and takes no memory until it is written to.
-            self.before = vec![0; len];
-        }
+        self.far.fill(0);
     }
 
     /// Adds a position of the window.
+    #[inline]
     pub(crate) fn add(&mut self, window: &[u8], at: usize) {
         if let Some(place) = place(window, at) {
-            self.before[at] = std::mem::replace(&mut self.heads[place], at as u32 + 1);
+            self.before[at % RING] = std::mem::replace(&mut self.heads[place], at as u32 + 1);
         }
     }
 
-    /// The positions with the hash of the bytes at `at`, nearest first.
+    /// The positions with the hash of the bytes at `at`, nearest first. The first may be anywhere, the others are not far from `at`.
+    #[inline]
     pub(crate) fn candidates(&self, window: &[u8], at: usize) -> impl Iterator<Item = usize> {
         let mut next = place(window, at).map_or(0, |place| self.heads[place]);
         std::iter::from_fn(move || {
             let found = next.checked_sub(1)? as usize;
-            next = self.before[found];
+            // Further back, others have taken the places in the ring.
+            next = if at - found < RING { self.before[found % RING] } else { 0 };
             Some(found)
         })
+    }
+
+    /// Adds an anchor, and says where one with its hash was before.
+    #[inline]
+    pub(crate) fn anchor(&mut self, hash: u64, at: usize) -> Option<usize> {
+        let before = std::mem::replace(&mut self.far[hash as usize % FAR], at as u32 + 1);
+        before.checked_sub(1).map(|before| before as usize)
     }
 }
 
@@ -105,13 +120,26 @@ mod tests {
 
     #[test]
     fn nearest_first() {
-        let window = b"abcd-abcd-abcd-abcx";
+        let window = b"abcd-abcd-abcd-abcd";
         let mut chains = Chains::new();
-        chains.clear(window.len());
-        for at in 0..window.len() {
+        chains.clear();
+        for at in 0..15 {
             chains.add(window, at);
         }
-        assert_eq!(chains.candidates(window, 0).collect::<Vec<_>>(), [10, 5, 0]);
+        assert_eq!(chains.candidates(window, 15).collect::<Vec<_>>(), [10, 5, 0]);
         assert_eq!(chains.candidates(window, 17).count(), 0, "the end of a window has no key");
+        assert_eq!(chains.anchor(7, 3), None);
+        assert_eq!(chains.anchor(7, 9), Some(3));
+    }
+
+    #[test]
+    fn chains_end_where_the_ring_does() {
+        let window = vec![5; 2 * RING + 1000];
+        let mut chains = Chains::new();
+        for at in [0, 10, 900, RING + 20, RING + 100] {
+            chains.add(&window, at);
+        }
+        assert_eq!(chains.candidates(&window, RING + 200).collect::<Vec<_>>(), [RING + 100, RING + 20, 900, 10]);
+        assert_eq!(chains.candidates(&window, 2 * RING + 500).take(2).collect::<Vec<_>>(), [RING + 100]);
     }
 }
