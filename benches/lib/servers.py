@@ -96,6 +96,8 @@ class Headwater:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWATER_")}
         # Made-up catalogs are of a day long ago; nothing is to be tidied up while it is measured.
         self.env["HEADWATER_AUDIT_DAYS"] = "0"
+        # Made-up catalogs name files that nothing has, and what is measured is not to depend on how far builds are.
+        self.env["HEADWATER_DELTAS_ENABLED"] = "false"
 
     def start(self):
         """Starts the server; returns the seconds from there until it said that it is ready."""

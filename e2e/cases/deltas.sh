@@ -64,3 +64,39 @@ for client in "${CLIENTS[@]}"; do
     assert_eq "$(image_field "$client" local:fresh Fingerprint)" "$v3" "the third version"
     assert_eq "$(asked "$(root v3).squashfs status=200")" $((before + 1)) "the root file was downloaded"
 done
+
+step "disks: for clients that handle them, and for no others"
+disk() { # NAME SERIAL
+    tiny_vm "$CASE/$1" Disk one "$2"
+    cat "$CASE/common" "$CASE/$1/metadata.tar.xz" >"$CASE/$1/raw"
+    truncate -s 8M "$CASE/$1/raw"
+    qemu-img convert -f raw -O qcow2 "$CASE/$1/raw" "$CASE/$1/disk.qcow2"
+}
+machine() { publish "$CASE/$1/metadata.tar.xz" "$CASE/$1/disk.qcow2" --public; }
+disk d1 202501010000 && disk d2 202502010000
+d1=$(machine d1)
+daemon incus
+add_remote incus open simplestreams
+incus image copy open:disk/one local: --vm --alias machine --auto-update
+assert_eq "$(image_field incus local:machine Fingerprint)" "$d1" "the first disk"
+d2=$(machine d2)
+disks() { # USER-AGENT: the path of the delta between disks that such a client is shown
+    curl -sSfk -A "$1" "$URL/streams/v1/images.json" | jq -r '.products[].versions[].items[] | select(.delta_base) | .path'
+}
+some() { [ -n "$(disks "$1")" ]; }
+wait_for 60 "a delta between disks" some "LXD 5.21.2 LTS (Linux; x86_64)"
+for agent in "LXD 5.0.4" "LXD 5.0.6" "LXD 6.1" "LXD 6.8"; do
+    some "$agent (Linux; x86_64)" || fail "$agent is shown no delta between disks"
+done
+for agent in "LXD 5.0.2" "LXD 5.0.3" "LXD 5.13" "LXD 5.20" "LXD 5.21.1" "LXD 6.0" "Incus 6.0.4" "Incus 7.0.2" "python-simplestreams/0.1"; do
+    assert_eq "$(disks "$agent (Linux; x86_64)")" "" "what $agent is shown"
+done
+curl -sSfk -o "$CASE/delta" "$URL/$(disks "LXD 6.1 (Linux; x86_64)")"
+xdelta3 -f -d -s "$CASE/d1/disk.qcow2" "$CASE/delta" "$CASE/made"
+assert_same_file "$CASE/made" "$CASE/d2/disk.qcow2"
+daemon_forget incus
+before=$(asked '\.vcdiff status=200')
+incus image refresh local:machine
+assert_eq "$(image_field incus local:machine Fingerprint)" "$d2" "the second disk"
+assert_eq "$(asked '\.vcdiff status=200')" "$before" "deltas that Incus asked for"
+assert_ne "$(asked "$(sha256sum "$CASE/d2/disk.qcow2" | cut -d' ' -f1).qcow2 status=200")" 0 "the disk was downloaded"
