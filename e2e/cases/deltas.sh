@@ -95,8 +95,11 @@ curl -sSfk -o "$CASE/delta" "$URL/$(disks "LXD 6.1 (Linux; x86_64)")"
 xdelta3 -f -d -s "$CASE/d1/disk.qcow2" "$CASE/delta" "$CASE/made"
 assert_same_file "$CASE/made" "$CASE/d2/disk.qcow2"
 daemon_forget incus
-before=$(asked '\.vcdiff status=200')
+by_incus() { grep -c "path=[^ ]*\.vcdiff status=200.*family=incus" "$log" || true; }
+before=$(by_incus)
+assert_ne "$before" 0 "deltas that Incus asked for, for containers"
 incus image refresh local:machine
 assert_eq "$(image_field incus local:machine Fingerprint)" "$d2" "the second disk"
-assert_eq "$(asked '\.vcdiff status=200')" "$before" "deltas that Incus asked for"
-assert_ne "$(asked "$(sha256sum "$CASE/d2/disk.qcow2" | cut -d' ' -f1).qcow2 status=200")" 0 "the disk was downloaded"
+downloaded() { grep -q "path=[^ ]*$(sha256sum "$CASE/d2/disk.qcow2" | cut -d' ' -f1).qcow2 status=200" "$log"; }
+wait_for 5 "the log to tell that the disk was downloaded" downloaded
+assert_eq "$(by_incus)" "$before" "deltas that Incus asked for"
