@@ -33,7 +33,7 @@ use std::io::{self, Read, Seek};
 use crate::inspect::InspectError;
 
 pub use root::set_root;
-pub use squashfs::{Packing, SquashfsTree, packing, squashfs};
+pub use squashfs::{SquashfsTree, squashfs};
 pub use sum::{Sum, describe, sum};
 pub use tarball::{TarTree, tarball, unpack};
 pub use write::Writer;

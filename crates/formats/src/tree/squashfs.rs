@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::{
     Attributes, Entry, Kind, MOST_ATTRIBUTES, MOST_ENTRIES, MOST_NAMES, MOST_PATH, ReadSeek, Tree, TreeError, too_big,
 };
-use crate::inspect::squashfs::{Compressor, Fields, SUPERBLOCK_LEN, Superblock, Unpacking, unpack};
+use crate::inspect::squashfs::{Fields, SUPERBLOCK_LEN, Superblock, Unpacking, unpack};
 use crate::inspect::stream::{read_at, read_head};
 use crate::inspect::{InspectError, Limits};
 
@@ -24,49 +24,6 @@ const NO_FRAGMENT: u32 = u32::MAX;
 const NO_ATTRIBUTES: u32 = u32::MAX;
 const UNCOMPRESSED: u32 = 1 << 24;
 const LENGTH: u32 = UNCOMPRESSED - 1;
-
-const FLAG_PLAIN_DATA: u16 = 1 << 1;
-const FLAG_NO_FRAGMENTS: u16 = 1 << 4;
-const FLAG_EXPORTABLE: u16 = 1 << 7;
-
-/// How a squashfs was packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
-    /// What compresses it, in the word of `mksquashfs -comp`.
-    pub compressor: &'static str,
-    /// Bytes of a block.
-    pub block_size: u32,
-    /// Whether ends of files share blocks.
-    pub fragments: bool,
-    /// Whether the data of files is compressed.
-    pub compressed: bool,
-    /// Whether it has a table by which NFS finds files.
-    pub exportable: bool,
-}
-
-/// Says how the squashfs in `file`, of that many bytes, was packed.
-///
-/// # Errors
-/// Any [`InspectError`] of a superblock.
-pub fn packing(file: &mut dyn ReadSeek, size: u64) -> Result<Packing, InspectError> {
-    let mut file = file;
-    let superblock = Superblock::read(&read_head(&mut file, size, SUPERBLOCK_LEN)?, size)?;
-    let flag = |bit| superblock.flags & bit != 0;
-    Ok(Packing {
-        compressor: match superblock.compressor {
-            Compressor::Gzip => "gzip",
-            Compressor::Lzma => "lzma",
-            Compressor::Lzo => "lzo",
-            Compressor::Xz => "xz",
-            Compressor::Lz4 => "lz4",
-            Compressor::Zstd => "zstd",
-        },
-        block_size: superblock.block_size,
-        fragments: !flag(FLAG_NO_FRAGMENTS) || superblock.fragments > 0,
-        compressed: !flag(FLAG_PLAIN_DATA),
-        exportable: flag(FLAG_EXPORTABLE),
-    })
-}
 
 /// Begins to go through the squashfs in `file`, which has that many bytes.
 ///

@@ -219,7 +219,7 @@ async fn packing(app: &App, file: &ImageFile) -> Result<Option<Packing>, Stop> {
     let read = move || -> std::io::Result<Option<Packing>> {
         let Some(blob) = blobs.open_blob(&file.digest)? else { return Ok(None) };
         let mut head = Vec::new();
-        blob.reader().take(96).read_to_end(&mut head)?;
+        blob.reader().take(Packing::HEAD).read_to_end(&mut head)?;
         Ok(Packing::read(&head, blob.size).ok())
     };
     Ok(tokio::task::spawn_blocking(read).await??)

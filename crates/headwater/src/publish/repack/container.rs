@@ -6,6 +6,7 @@ use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::process::ChildStdin;
 
 use headwater_formats::image::{Compression, FileFormat};
+use headwater_formats::inspect::{InspectError, Packing};
 use headwater_formats::tree::{self, Entry, Kind, Sum, Tree, TreeError, Writer};
 use sha2::{Digest as _, Sha256};
 
@@ -37,16 +38,16 @@ pub(super) fn repack(
     let mut options = Options { compressor: "zstd", exportable: false };
     match format {
         FileFormat::Squashfs => {
-            let packing = tree::packing(&mut reader, size)?;
+            let packing = packing(&mut reader, size)?;
             if !packing.compressed {
                 return Ok(Outcome::Left(
                     "its data are not compressed, which makes deltas as small as they get".to_owned(),
                 ));
             }
-            if packing.block_size == BLOCK_SIZE && !packing.fragments {
+            if packing.is_good_for_deltas() {
                 return Ok(Outcome::Left("it is packed for small deltas already".to_owned()));
             }
-            options = Options { compressor: packing.compressor, exportable: packing.exportable };
+            options = Options { compressor: packing.compression, exportable: packing.exportable };
             check_version(blobs, stop)?;
             let mut tree = tree::squashfs(&mut reader, size)?;
             write(blobs, &mut tree, &options, also, limit, stop)
@@ -181,6 +182,14 @@ fn feed(
     }
     writer.finish().map_err(ended)?;
     Ok(())
+}
+
+/// How a squashfs is packed.
+fn packing(reader: &mut (impl Read + Seek), size: u64) -> Result<Packing, RepackError> {
+    let mut head = Vec::new();
+    reader.seek(SeekFrom::Start(0)).map_err(InspectError::Read)?;
+    reader.by_ref().take(Packing::HEAD).read_to_end(&mut head).map_err(InspectError::Read)?;
+    Ok(Packing::read(&head, size)?)
 }
 
 /// As [`tree::sum()`], unless nobody waits any more.

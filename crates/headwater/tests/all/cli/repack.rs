@@ -1,9 +1,8 @@
 //! `headwater publish --repack`, with the real squashfs-tools.
 
-use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 
-use headwater_formats::tree;
+use headwater_formats::inspect::Packing;
 
 use super::kit::{House, Ran, Sample, fingerprint, qcow2, run};
 use crate::kit::archives::{self, pack};
@@ -49,9 +48,9 @@ fn nothing_of_a_nasty_tree_is_lost_and_the_same_files_give_the_same_bytes() {
         house.run(PUBLISH).ok();
         let made = root_of(&house);
         assert_same(&given, &made);
-        let packing = tree::packing(&mut Cursor::new(&made), made.len() as u64).unwrap();
-        assert_eq!((packing.compressor, packing.block_size), (compressor, 128 << 10));
-        assert!(!packing.fragments && packing.exportable);
+        let packing = Packing::read(&made, made.len() as u64).unwrap();
+        assert_eq!((packing.compression, packing.block_size), (compressor, 128 << 10));
+        assert!(!packing.shares_blocks && packing.exportable);
 
         let again = self::house("rootfs.squashfs", &given);
         // On a machine with one core, in another zone.
@@ -129,8 +128,8 @@ fn a_tarball_becomes_a_squashfs_with_the_same_in_it() {
         house.run(&["publish", "metadata.tar", name, "--repack", "--public"]).ok();
         let made = root_of(&house);
         assert_same(&expected, &made);
-        let packing = tree::packing(&mut Cursor::new(&made), made.len() as u64).unwrap();
-        assert_eq!((packing.compressor, packing.fragments), ("zstd", false), "{name}");
+        let packing = Packing::read(&made, made.len() as u64).unwrap();
+        assert_eq!((packing.compression, packing.shares_blocks), ("zstd", false), "{name}");
     }
 }
 
