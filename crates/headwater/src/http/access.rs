@@ -18,6 +18,7 @@ use http::{Method, Response};
 use http_body::{Frame, SizeHint};
 
 use super::body::Body;
+use super::direct::Direct;
 use super::{Connection, simplestreams};
 
 /// A request that is being answered.
@@ -108,6 +109,13 @@ impl Drop for Entry {
 pub struct Logged {
     body: Body,
     entry: Entry,
+}
+
+impl Logged {
+    /// See [`Body::send_directly`].
+    pub fn send_directly(&mut self, direct: &Direct) {
+        self.body.send_directly(direct);
+    }
 }
 
 impl http_body::Body for Logged {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
+use super::direct::Direct;
 use super::file_body::FileBody;
 use super::read_body::ReadBody;
 
@@ -92,6 +93,17 @@ impl Body {
         match self.0 {
             Kind::Stream(pieces) => Ok(pieces),
             parts @ Kind::Parts(_) => Err(Self(parts)),
+        }
+    }
+
+    /// Has the connection itself send what comes from files, as far as it can.
+    pub fn send_directly(&mut self, direct: &Direct) {
+        if let Kind::Parts(parts) = &mut self.0 {
+            for part in parts {
+                if let Part::File(file) = part {
+                    file.send_directly(direct);
+                }
+            }
         }
     }
 

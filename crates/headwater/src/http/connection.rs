@@ -24,10 +24,10 @@ use tokio::net::TcpStream;
 use super::accept::{Limits, Place, Shared};
 use super::access::{Active, Entry, Logged};
 use super::body::Body;
+use super::direct::{Direct, Sender};
 use super::incoming::Incoming;
 use super::leftover::Leftover;
 use super::linger::{Lingering, Unread};
-use super::stall::Watched;
 use super::upgrade::Upgrade;
 use super::{Connection, Transport, handle, lxd, respond, route};
 
@@ -45,18 +45,24 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<Place>
     let _ = stream.set_nodelay(true);
     let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
     let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&alive);
+    // A client that takes nothing is given up by the system, which sees every byte that arrives; this program would see only
+    // how much more may be sent, in steps of a third of the system's buffer, and take a slow client for one that stands still.
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(shared.limits.stall));
     let Some(first) = first_byte(&stream, shared).await else { return };
     let unread = Unread::default();
-    let stream = Watched::new(Lingering::new(stream, unread.clone()), shared.limits.stall);
     if first != 0x16 {
-        return http1(stream, Connection { peer, transport: Transport::Plain }, place, unread, shared).await;
+        let direct = Direct::default();
+        let stream = Lingering::new(Sender::new(stream, direct.clone()), unread.clone());
+        let connection = Connection { peer, transport: Transport::Plain };
+        return http1(stream, connection, place, unread, Some(direct), shared).await;
     }
+    let stream = Lingering::new(stream, unread.clone());
     match tokio::time::timeout(shared.limits.handshake, shared.tls.accept(stream)).await {
         Ok(Ok(secured)) => {
             let connection = Connection { peer, transport: Transport::Tls(secured.client) };
             match secured.http2 {
                 true => http2(secured.stream, connection, shared).await,
-                false => http1(secured.stream, connection, place, unread, shared).await,
+                false => http1(secured.stream, connection, place, unread, None, shared).await,
             }
         }
         // Clients that do not know the certificate end the handshake, and try again: nothing to worry about.
@@ -75,8 +81,14 @@ async fn first_byte(stream: &TcpStream, shared: &Shared) -> Option<u8> {
     }
 }
 
-async fn http1<S>(stream: S, connection: Connection, place: Arc<Place>, unread: Unread, shared: &Shared)
-where
+async fn http1<S>(
+    stream: S,
+    connection: Connection,
+    place: Arc<Place>,
+    unread: Unread,
+    direct: Option<Direct>,
+    shared: &Shared,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = connection.peer;
@@ -86,7 +98,7 @@ where
         if let Some(on) = request.extensions_mut().remove::<OnUpgrade>() {
             request.extensions_mut().insert(Upgrade { on, keeper: keeper.clone() });
         }
-        answer(request, &connection, shared, &active, &unread)
+        answer(request, &connection, shared, &active, &unread, direct.as_ref())
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -174,9 +186,13 @@ async fn answer(
     shared: &Shared,
     active: &Arc<AtomicUsize>,
     unread: &Unread,
+    direct: Option<&Direct>,
 ) -> Result<Response<Logged>, Infallible> {
     let request = request.map(|body| unread.watch(body));
     let mut response = answer_with(request, connection, &shared.state, &shared.limits, Active::new(active)).await?;
+    if let Some(direct) = direct {
+        response.body_mut().send_directly(direct);
+    }
     if unread.get() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

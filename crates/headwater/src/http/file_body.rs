@@ -5,10 +5,13 @@
 //! memory costs no thread switch, a slow disk delays nobody else, and a slow client costs one buffer and no thread. The
 //! system reads ahead on its own, because it is told that the file is read from front to back.
 //!
+//! On a plain connection, what is in memory is not even copied: the connection sends it ([`direct`](super::direct)).
+//!
 //! This file knows nothing of HTTP beyond the [`Body`](super::body::Body) that it is a part of.
 
 use std::fs::File;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +21,11 @@ use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::task::JoinHandle;
 
-use super::buffers::{Piece, Pool};
+use super::buffers::{Piece, Pool, SMALL};
+use super::direct::{self, Direct};
+
+/// Bytes that the disk is asked for at once when it has to be waited for.
+const AHEAD: Option<NonZero<u64>> = NonZero::new(2 << 20);
 
 /// Part of a file that is on its way.
 #[derive(Debug)]
@@ -29,6 +36,7 @@ pub struct FileBody {
     pool: Arc<Pool>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     nowait: bool,
+    direct: Option<Direct>,
 }
 
 impl FileBody {
@@ -36,7 +44,12 @@ impl FileBody {
     /// so that the client notices.
     pub fn new(file: File, offset: u64, length: u64, pool: Arc<Pool>) -> Self {
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
-        Self { file: Arc::new(file), offset, remaining: length, pool, reading: None, nowait: true }
+        Self { file: Arc::new(file), offset, remaining: length, pool, reading: None, nowait: true, direct: None }
+    }
+
+    /// Has parts that are in memory sent by the connection itself, to which they are promised.
+    pub fn send_directly(&mut self, direct: &Direct) {
+        self.direct = Some(direct.clone());
     }
 
     /// Bytes that are still to come.
@@ -53,21 +66,37 @@ impl FileBody {
                 joined.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
             None if self.remaining == 0 => return Poll::Ready(None),
-            None => {
-                let mut piece = self.pool.take(self.remaining);
-                match self.read_cached(&mut piece) {
-                    Some(outcome) => outcome.map(|length| piece.into_bytes(length)),
-                    None => {
-                        self.read_blocking(piece);
-                        return self.poll_piece(context);
+            None => match self.promise() {
+                Some(stand_in) => Ok(stand_in),
+                None => {
+                    let mut piece = self.pool.take(self.remaining);
+                    match self.read_cached(&mut piece) {
+                        Some(outcome) => outcome.map(|length| piece.into_bytes(length)),
+                        None => {
+                            self.read_blocking(piece);
+                            return self.poll_piece(context);
+                        }
                     }
                 }
-            }
+            },
         };
         Poll::Ready(Some(outcome.inspect(|bytes| {
             self.offset += bytes.len() as u64;
             self.remaining -= bytes.len() as u64;
         })))
+    }
+
+    /// What stands for the next part, when the connection can send it without waiting for the disk. Whether it can is asked of its first
+    /// and of its last byte: the system reads ahead, so that what lies between them is in memory with them.
+    fn promise(&self) -> Option<Bytes> {
+        let direct = self.direct.as_ref().filter(|_| self.nowait && self.remaining > SMALL as u64)?;
+        let length = self.remaining.min(direct::LARGEST as u64);
+        let in_memory = [self.offset, self.offset + length - 1].into_iter().all(|offset| {
+            let mut byte = [0];
+            rustix::io::preadv2(&self.file, &mut [io::IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT)
+                == Ok(1)
+        });
+        in_memory.then(|| direct.promise(Arc::clone(&self.file), self.offset, length))
     }
 
     fn wanted(&self, piece: &mut Piece) -> usize {
@@ -94,16 +123,19 @@ impl FileBody {
 
     fn read_blocking(&mut self, mut piece: Piece) {
         let (file, offset, wanted) = (Arc::clone(&self.file), self.offset, self.wanted(&mut piece));
-        self.reading =
-            Some(tokio::task::spawn_blocking(move || match file.read_exact_at(&mut piece.room()[..wanted], offset) {
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            let _ = rustix::fs::fadvise(&file, offset, AHEAD, rustix::fs::Advice::WillNeed);
+            match file.read_exact_at(&mut piece.room()[..wanted], offset) {
                 Ok(()) => Ok(piece.into_bytes(wanted)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ended_early()),
                 Err(error) => Err(error),
-            }));
+            }
+        }));
     }
 }
 
-fn ended_early() -> io::Error {
+/// A file that does not have what it should.
+pub(super) fn ended_early() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "a stored file is shorter than the catalog says")
 }
 
