@@ -25,14 +25,15 @@ class Failed(Exception):
 
 
 class Process:
-    """One program with its children, in a session of its own."""
+    """One program with its children, in a process group of its own; in the session of the bench, because kernels that share processors
+    out by session (`sched_autogroup`) would count for nothing how nice a thread of it is beside a client that is measured."""
 
     def __init__(self, command, log, env=None, stdin=subprocess.DEVNULL, stdout=None):
         self.command = command
         self.log = log
         with open(log, "ab") as out:
             self.child = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout or out, stderr=out, env=env, start_new_session=True
+                command, stdin=stdin, stdout=stdout or out, stderr=out, env=env, process_group=0
             )
         self.pid = self.child.pid
         _running.append(self)

@@ -69,9 +69,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Threads of one build: as many as there are processors, as far as there is memory for them.
+    /// Threads of one build: as many as there are processors, in the background half of them, as far as there is memory for them. However
+    /// nice a thread is, one that runs takes a while to leave, and what it brings into the caches is in the way of others.
     fn threads(&self) -> NonZero<usize> {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let all = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let processors = if self.background { all.div_ceil(2) } else { all };
         let room = usize::try_from(self.memory / THREAD_MEMORY).unwrap_or(usize::MAX);
         NonZero::new(processors.min(room)).unwrap_or(NonZero::<usize>::MIN)
     }
