@@ -155,6 +155,11 @@ fn metadata_kind(ftype: &str, family: Family) -> Option<MetadataKind> {
     }
 }
 
+/// Whether such a file is the metadata of split images, for clients of either family.
+pub(super) fn is_metadata(ftype: &str) -> bool {
+    matches!(metadata_kind(ftype, Family::Any), Some(MetadataKind::Split))
+}
+
 fn file(item: &ItemEntry) -> Option<ListedFile> {
     Some(ListedFile { path: item.path.clone()?, size: item.size.unwrap_or(0), sha256: item.sha256 })
 }

@@ -16,7 +16,7 @@
 //! [`item`] has said which image takes which place in a version, and [`delta`] which delta is listed beside it.
 //!
 //! The way in: documents of other servers are read leniently ([`parse`]), and [`client`] computes from them which images
-//! a client would build. [`convert`] turns these into products of ours and says what is lost on the way. [`go`] reads
+//! a client would build; [`select`] leaves out what a mirror does not want. [`convert`] turns these into products of ours and says what is lost on the way. [`go`] reads
 //! as strictly as the clients themselves do, to check that what is written can be read.
 //!
 //! What this module does not know: signatures, HTTP, and where the files lie (paths are `images/<digest>.<extension>`,
@@ -31,6 +31,7 @@ pub mod go;
 pub mod item;
 pub mod parse;
 pub mod render;
+pub mod select;
 #[cfg(test)]
 pub(crate) mod testing;
 
