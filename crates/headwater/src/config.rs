@@ -184,6 +184,10 @@ pub struct DeltaSettings {
     /// A delta that is not smaller than so many percent of the full file is dropped.
     #[config(env = "HEADWATER_DELTAS_LARGEST_PERCENT", default = 70)]
     pub largest_percent: u32,
+    /// All deltas to one file together have at most so many percent of its bytes: those
+    /// that help most clients come first, and the others are dropped.
+    #[config(env = "HEADWATER_DELTAS_TOGETHER_PERCENT", default = 100)]
+    pub together_percent: u32,
     /// Deltas that are made at a time.
     #[config(env = "HEADWATER_DELTAS_AT_ONCE", default = 1)]
     pub at_once: u32,
@@ -290,10 +294,11 @@ impl Config {
                 return Err(ConfigError::Zero(name));
             }
         }
-        let DeltaSettings { bases, largest_percent, at_once, memory_mib, enabled: _ } = self.deltas;
+        let DeltaSettings { bases, largest_percent, together_percent, at_once, memory_mib, enabled: _ } = self.deltas;
         for (value, name, least, most) in [
             (bases, "deltas.bases", 1, 64),
             (largest_percent, "deltas.largest_percent", 1, 100),
+            (together_percent, "deltas.together_percent", 1, 6400),
             (at_once, "deltas.at_once", 1, 64),
             (memory_mib, "deltas.memory_mib", 112, u32::MAX),
         ] {
@@ -330,6 +335,7 @@ impl Config {
         deltas::Settings {
             bases: usize::try_from(self.deltas.bases).unwrap_or(usize::MAX),
             largest_percent: u8::try_from(self.deltas.largest_percent).unwrap_or(100),
+            together_percent: self.deltas.together_percent,
             memory: u64::from(self.deltas.memory_mib) << 20,
             background,
         }

@@ -217,6 +217,15 @@ impl Catalog {
         found.collect::<Result<BTreeSet<_>, _>>().map(|found| found.into_iter().collect())
     }
 
+    /// Bytes of all deltas to this file that are ready.
+    pub async fn delta_bytes_to(&self, target: &Digest) -> Result<u64, CatalogError> {
+        let sql = "SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM deltas d JOIN blobs b ON b.digest = d.digest \
+             WHERE d.target = $1 AND d.state = 'ready'";
+        let rows = self.engine.fetch(sql, values![target.to_string()]).await?;
+        let bytes = rows.first().map(|row| row.int(0)).transpose()?.unwrap_or_default();
+        Ok(u64::try_from(bytes).unwrap_or_default())
+    }
+
     /// The products that have one of these root files, in their order.
     pub async fn products_with_roots(&self, digests: &[Digest]) -> Result<Vec<ProductId>, CatalogError> {
         let digests: Vec<String> = digests.iter().map(Digest::to_string).collect();

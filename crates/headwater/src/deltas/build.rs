@@ -77,6 +77,8 @@ pub struct Probed {
     target: OpenBlob,
     /// What was found in a sample, unless the target is small.
     pub sampled: Option<Sampled>,
+    /// Most bytes that the delta may have beside the others to its target.
+    left: u64,
 }
 
 impl Deltas {
@@ -85,6 +87,7 @@ impl Deltas {
     /// # Errors
     /// Why it will not be built.
     pub async fn probe(&self, claim: &Claim) -> Result<Probed, Verdict> {
+        let left = self.left(&claim.pair).await?;
         let work = self.work(&claim.pair, claim.stop.clone());
         let probed = thread::run(self.settings.background, move || work.probe()).await;
         let probed = probed.unwrap_or_else(|| Err(broken()))?;
@@ -93,7 +96,18 @@ impl Deltas {
                 "almost nothing of it is in the base: the delta would have about {}% of the full file",
                 sampled.percent()
             ))),
-            None => Ok(probed),
+            None => Ok(Probed { left, ..probed }),
+        }
+    }
+
+    /// Most bytes that another delta to the same target may have. Two that are built at the same time do not know of each other.
+    async fn left(&self, pair: &ClaimedDelta) -> Result<u64, Verdict> {
+        let budget = percent_of(&pair.target, self.settings.together_percent);
+        let spent = self.publisher.catalog.delta_bytes_to(&pair.target.digest).await;
+        let spent = spent.map_err(|error| Verdict::Trouble(error.to_string()))?;
+        match budget.saturating_sub(spent) {
+            0 => Err(self.settings.spent()),
+            left => Ok(left),
         }
     }
 
@@ -186,7 +200,7 @@ impl Work {
         }
         let sampled = sample(&self.watched(&base), &self.watched(&target), &self.settings.encoding());
         let sampled = sampled.map_err(|error| self.trouble(&error))?;
-        Ok(Probed { base, target, sampled })
+        Ok(Probed { base, target, sampled, left: u64::MAX })
     }
 
     fn make(&self, probed: &Probed, progress: &dyn Progress) -> Result<Built, Verdict> {
@@ -237,13 +251,15 @@ impl Work {
     fn encode(&self, probed: &Probed, progress: &dyn Progress) -> Result<Staged, Verdict> {
         let staged = self.blobs.stage().map_err(|error| Verdict::Trouble(error.to_string()))?;
         let (size, percent) = (self.pair.target.size, self.settings.largest_percent);
-        let too_large = (u128::from(size) * u128::from(percent)).div_ceil(100);
-        let mut delta = Limited { inner: staged, left: u64::try_from(too_large).unwrap_or(u64::MAX), passed: false };
+        let too_large = percent_of(&self.pair.target, percent.into());
+        let too_large_beside_others = probed.left.saturating_add(1);
+        let mut delta = Limited { inner: staged, left: too_large.min(too_large_beside_others), passed: false };
         let mut target = Hashing { inner: probed.target.reader(), hasher: Sha256::new(), stop: &self.stop, progress };
         progress.begin("encoding", Some(size));
         let encoded = encode(&self.watched(&probed.base), &mut target, &mut delta, &self.settings.encoding());
         progress.end();
         match encoded {
+            _ if delta.passed && too_large_beside_others < too_large => return Err(self.settings.spent()),
             _ if delta.passed => {
                 return Err(Verdict::Refused(format!(
                     "it has {percent}% of the full file or more, which does not pay"
@@ -310,6 +326,21 @@ impl Work {
             error => Verdict::Trouble(error.to_string()),
         }
     }
+}
+
+impl Settings {
+    fn spent(&self) -> Verdict {
+        Verdict::Refused(format!(
+            "beside the deltas to this file that help more clients it would pass {}% of the full file \
+             (deltas.together_percent), which is what all of them may have",
+            self.together_percent
+        ))
+    }
+}
+
+/// So many percent of a file, in bytes, rounded up.
+fn percent_of(file: &ImageFile, percent: u32) -> u64 {
+    u64::try_from((u128::from(file.size) * u128::from(percent)).div_ceil(100)).unwrap_or(u64::MAX)
 }
 
 fn damaged(what: &str) -> Verdict {

@@ -56,6 +56,8 @@ pub struct Settings {
     pub bases: usize,
     /// A delta that is not smaller than so many percent of its target is dropped.
     pub largest_percent: u8,
+    /// All deltas to one file together have at most so many percent of its bytes.
+    pub together_percent: u32,
     /// Bytes of memory that one build takes, about.
     pub memory: u64,
     /// Whether building makes way for everything else that the machine does.
@@ -64,7 +66,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bases: 3, largest_percent: 70, memory: 512 << 20, background: true }
+        Self { bases: 3, largest_percent: 70, together_percent: 100, memory: 512 << 20, background: true }
     }
 }
 

@@ -71,6 +71,38 @@ async fn a_delta_that_is_too_large_is_refused_and_not_tried_again() {
 }
 
 #[tokio::test]
+async fn deltas_to_one_file_have_a_budget_of_bytes() {
+    let room = Room::new().await;
+    let root = |parts: [u64; 3]| squashfs(&parts.map(|part| noise(64 << 10, part + 1)).concat());
+    // Two thirds of the newest version are in the one before, one third is in the first.
+    let roots = [root([0, 3, 4]), root([0, 1, 3]), root([0, 1, 2])];
+    for (number, root) in roots.iter().enumerate() {
+        room.publish(number + 1, root.clone()).await;
+    }
+    let of = |together_percent| room.deltas(Settings { largest_percent: 100, together_percent, ..SETTINGS });
+    assert!(matches!(room.build(&of(60)).await[..], [Ended::Listed(_)]));
+    let first = headwater_formats::digest::Digest::from_bytes(<sha2::Sha256 as sha2::Digest>::digest(&roots[0]).into());
+    let wish = headwater::catalog::DeltaWish { base: first, ..super::sharing::wish(&room.rows().await[0]) };
+    // Too little is left; nothing is left; enough is.
+    for (percent, listed) in [(60, false), (30, false), (101, true)] {
+        let deltas = of(percent);
+        let claim = deltas.claim(&wish, &Default::default()).await.unwrap().unwrap();
+        let built = deltas.build(&claim, std::sync::Arc::new(headwater::publish::Silent)).await;
+        let ended = deltas.end(&claim, built).await.unwrap();
+        if listed {
+            assert!(matches!(ended, Ended::Listed(_)), "{ended:?}");
+        } else {
+            let why = format!(
+                "beside the deltas to this file that help more clients it would pass {percent}% of the full file \
+                 (deltas.together_percent), which is what all of them may have"
+            );
+            assert_eq!(ended, Ended::Refused(why));
+        }
+        room.is_tidy().await;
+    }
+}
+
+#[tokio::test]
 async fn a_hopeless_pair_is_refused_by_a_sample() {
     let room = Room::new().await;
     room.publish(1, squashfs(&noise(9 << 20, 1))).await;

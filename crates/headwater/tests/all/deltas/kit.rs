@@ -27,7 +27,8 @@ pub(crate) fn later() -> Timestamp {
 }
 
 /// Little memory, because many tests run at a time.
-pub(crate) const SETTINGS: Settings = Settings { bases: 3, largest_percent: 70, memory: 160 << 20, background: false };
+pub(crate) const SETTINGS: Settings =
+    Settings { bases: 3, largest_percent: 70, together_percent: 100, memory: 160 << 20, background: false };
 
 /// Versions of the product, by their days.
 const SERIALS: [&str; 6] =
