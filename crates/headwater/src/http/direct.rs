@@ -1,6 +1,6 @@
 //! Files that go from the system's memory to a plain connection without passing through this program (`sendfile(2)`).
 //!
-//! The HTTP engine owns the connection and knows only bytes. So a part of a file is given to it as a [`Window`] into zeros that nobody ever
+//! The HTTP engine owns the connection and knows only bytes. So a part of a file is given to it as a piece of zeros that nobody ever
 //! reads, of the right length: the engine counts them, queues them and hands them to the connection, which knows them by where they
 //! are and sends the part of the file in their place. So framing, keep-alive, back-pressure and breaking off are the engine's, as for
 //! any other answer. Parts are sent in the order in which they were promised; one that does not have the length of its zeros

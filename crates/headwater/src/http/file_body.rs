@@ -5,7 +5,7 @@
 //! memory costs no thread switch, a slow disk delays nobody else, and a slow client costs one buffer and no thread. The
 //! system reads ahead on its own, because it is told that the file is read from front to back.
 //!
-//! On a plain connection, what is in memory is not even copied: the connection sends it ([`direct`](super::direct)).
+//! On a plain connection, what is in memory is not even copied: the connection sends it ([`direct`]).
 //!
 //! This file knows nothing of HTTP beyond the [`Body`](super::body::Body) that it is a part of.
 
