@@ -23,20 +23,21 @@ CONNECTIONS = 16
 def run(options):
     need("openssl", "mksquashfs", "wrk")
     size, seconds = (GIB // 4, SECONDS) if not options.quick else (GIB // 16, QUICK_SECONDS)
-    with Place(options.binary, (LINES + 6) * size) as place:
+    with Place(options.binary, (LINES + 14) * size) as place:
         headwater = Headwater(place)
         path, other = _fill(place, headwater, size)
         report = Report("building", "Serving and publishing while deltas are built", ["while it builds", "builds none"], options.command)
         report.note(
             f"One server with {LINES} products of two versions, root files of {size // MIB} MiB of random bytes that differ in a "
-            "hundred places. On one side it builds the deltas (default settings: one at a time, half of the processors, 512 MiB, idle threads), on the other "
+            "hundred places, and a file four times as large that is downloaded. On one side it builds the deltas (default settings: one at a time, half of the processors, 512 MiB, idle threads), on the other "
             "`deltas.enabled` is false. That a build was going on when a measurement began and ended is asked of `headwater delta list`."
         )
-        report.note("Clients, server and builds share the cores. A server's CPU time holds that of its builds, and is not compared.")
+        report.note("Clients, server and builds share the cores, in one session, so that a kernel that shares them out by session (`sched_autogroup`) does not "
+            "hide that builds make way for clients, which are elsewhere otherwise. A server's CPU time holds that of its builds, and is not compared.")
 
         def side(building):
             headwater.env["HEADWATER_DELTAS_ENABLED"] = "true" if building else "false"
-            headwater.start()
+            headwater.start(own_session=False)
             if building:
                 _until_building(headwater)
             loads = {
@@ -65,7 +66,8 @@ def run(options):
 
 
 def _fill(place, headwater, size):
-    """Publishes two versions of each product; returns the path of a root file, and an image to publish."""
+    """Publishes two versions of each product, and an image four times as large that has nothing to start from; returns the path of the
+    latter's root file, and an image to publish."""
     _, root = images.split(place.path("image", ""), size)
     newer = place.path("newer.squashfs")
     for line in range(LINES):
@@ -78,8 +80,10 @@ def _fill(place, headwater, size):
         for serial, file in (("20250101_0000", root), ("20250201_0000", newer)):
             metadata = images.metadata_of(place.path(f"{line}-{serial}", ""), "Debian", f"line-{line}", "bookworm", serial)
             headwater.publish(metadata, file)
+    metadata, large = images.split(place.path("large", ""), 4 * size)
+    headwater.publish(metadata, large)
     headwater.start()
-    path = headwater.file_path(root)
+    path = headwater.file_path(large)
     headwater.process.end()
     return path, (images.metadata_of(place.path("other", ""), "Alpine", "default", "3.22"), newer)
 
@@ -95,7 +99,7 @@ def _building(headwater):
 
 
 def _ten_times(url, seconds):
-    """One client is done in a tenth of a second, which differs from one time to the next by half."""
+    """One client is done in a third of a second, which differs from one time to the next by half: ten times are one sample."""
     all_of_them = [load.download(url, 1, seconds) for _ in range(10)]
     return {**all_of_them[-1], **{key: sum(one[key] for one in all_of_them) for key in ("received", "seconds", "cpu")}}
 

@@ -3,8 +3,9 @@
 import os
 
 from lib import images, load
-from lib.client import Client
+from lib.client import HEADERS, Client
 from lib.place import Place, need
+from lib.process import Failed
 from lib.report import Report
 from lib.servers import Headwater, Nginx, certificate
 from lib.stats import in_turn
@@ -89,8 +90,18 @@ def _requests(first, second, paths):
         yield name, path, ((), ())
     path = paths["images.json"]
     yield "images.json, gzip", path, ((GZIP,), (GZIP,))
-    tags = [Client(side.https).get(path, **{"Accept-Encoding": "identity"})[0].headers["ETag"] for side in (first, second)]
-    yield "images.json, not changed", path, tuple((f"If-None-Match: {tag}",) for tag in tags)
+    yield "images.json, not changed", path, tuple(_condition(side, path) for side in (first, second))
+
+
+def _condition(side, path):
+    """The headers to which the server answers that nothing changed. Of which document that is true depends on the User-Agent."""
+    client, plain = Client(side.https), {"Accept-Encoding": "identity"}
+    tag = client.get(path, **plain)[0].headers["ETag"]
+    headers = {"If-None-Match": tag, "User-Agent": HEADERS["User-Agent"]}
+    status = client.get(path, **plain, **headers)[0].status
+    if status != 304:
+        raise Failed(f"{side.name} answers {status} to a request with the tag that it gave")
+    return tuple(f"{name}: {value}" for name, value in headers.items())
 
 
 def _compare(report, sides, what, path, headers, keep, rounds, seconds):

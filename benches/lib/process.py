@@ -25,15 +25,23 @@ class Failed(Exception):
 
 
 class Process:
-    """One program with its children, in a process group of its own; in the session of the bench, because kernels that share processors
-    out by session (`sched_autogroup`) would count for nothing how nice a thread of it is beside a client that is measured."""
+    """One program with its children, in a session of its own, as a service is.
 
-    def __init__(self, command, log, env=None, stdin=subprocess.DEVNULL, stdout=None):
+    With `own_session=False` only in a process group of its own: kernels that share processors out by session
+    (`sched_autogroup`) count how nice a thread is among those of its session alone, and clients are in that of the bench."""
+
+    def __init__(self, command, log, env=None, stdin=subprocess.DEVNULL, stdout=None, own_session=True):
         self.command = command
         self.log = log
         with open(log, "ab") as out:
             self.child = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout or out, stderr=out, env=env, process_group=0
+                command,
+                stdin=stdin,
+                stdout=stdout or out,
+                stderr=out,
+                env=env,
+                start_new_session=own_session,
+                process_group=None if own_session else 0,
             )
         self.pid = self.child.pid
         _running.append(self)

@@ -99,11 +99,11 @@ class Headwater:
         # Made-up catalogs name files that nothing has, and what is measured is not to depend on how far builds are.
         self.env["HEADWATER_DELTAS_ENABLED"] = "false"
 
-    def start(self):
+    def start(self, **how):
         """Starts the server; returns the seconds from there until it said that it is ready."""
         command = [self.binary, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
         began = time.perf_counter()
-        self.process = Process(command, self.log, env=self.env)
+        self.process = Process(command, self.log, env=self.env, **how)
         return wait_until_ready(self, began)
 
     def run(self, *arguments):
