@@ -25,7 +25,7 @@ fn walk(tree: &mut dyn Tree) {
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let size = data.len() as u64;
-    let _ = tree::packing(&mut Cursor::new(data), size);
+    let _ = headwater_formats::inspect::Packing::read(data, size);
     if let Ok(mut tree) = tree::squashfs(&mut Cursor::new(data), size) {
         walk(&mut tree);
     }
