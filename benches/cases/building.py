@@ -43,7 +43,7 @@ def run(options):
             loads = {
                 "index.json, kept": lambda: load.wrk(headwater.https + "/streams/v1/index.json", CONNECTIONS, seconds),
                 "one image (API), new": lambda: load.wrk(headwater.https + "/1.0/images?recursion=1", CONNECTIONS, seconds, keep=False),
-                "http, 1 client": lambda: _ten_times(headwater.http + path, seconds),
+                "http, 1 client": lambda: load.download_again(headwater.http + path, 10, seconds),
                 f"https, {CLIENTS} clients": lambda: load.download(headwater.https + path, CLIENTS, seconds),
                 "publish": lambda: _publish(headwater, *other),
             }
@@ -96,12 +96,6 @@ def _publish(headwater, metadata, root):
 
 def _building(headwater):
     return any(one["state"] == "building" for one in json.loads(headwater.run("delta", "list", "--format", "json").output))
-
-
-def _ten_times(url, seconds):
-    """One client is done in a third of a second, which differs from one time to the next by half: ten times are one sample."""
-    all_of_them = [load.download(url, 1, seconds) for _ in range(10)]
-    return {**all_of_them[-1], **{key: sum(one[key] for one in all_of_them) for key in ("received", "seconds", "cpu")}}
 
 
 def _until_building(headwater):

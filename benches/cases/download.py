@@ -100,11 +100,7 @@ def _compare(report, first, second, path, root, size, rounds, seconds):
 
 
 def _downloads(url, clients, seconds, size):
-    """One client is done in a third of a second, which differs from one time to the next by half: ten times are one sample."""
-    times = ALONE if clients == 1 else 1
-    all_of_them = [load.download(url, clients, seconds, size) for _ in range(times)]
-    sums = {key: sum(one[key] for one in all_of_them) for key in ("received", "seconds", "cpu")}
-    return {**all_of_them[-1], **sums}
+    return load.download_again(url, ALONE, seconds, size) if clients == 1 else load.download(url, clients, seconds, size)
 
 
 def _rows(report, what, results, aim=1.0):

@@ -275,19 +275,20 @@ fn truth(word: &str) -> Option<bool> {
     }
 }
 
+/// A regular expression of a stranger: matching takes time in proportion to the text, and neither memory nor nesting grows beyond a bound.
+pub(crate) fn bounded(regex: &str) -> RegexBuilder {
+    let mut builder = RegexBuilder::new(regex);
+    builder.size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES).nest_limit(64);
+    builder
+}
+
 fn pattern(field: &str, value: &str) -> Result<TextPattern, FilterError> {
     let word = || TextPattern::Word(terms::fold(value));
     if value.chars().all(|c| c.is_alphanumeric() || " _-/:=%@~".contains(c)) {
         return Ok(word());
     }
     let anchored = if value.contains(['^', '$']) { value.to_owned() } else { format!("^(?:{value})$") };
-    let built = RegexBuilder::new(&anchored)
-        .case_insensitive(true)
-        .size_limit(MAX_REGEX_BYTES)
-        .dfa_size_limit(MAX_REGEX_BYTES)
-        .nest_limit(64)
-        .build();
-    match built {
+    match bounded(&anchored).case_insensitive(true).build() {
         Ok(regex) => Ok(TextPattern::Regex(regex, like::Shape::of(value))),
         Err(regex::Error::CompiledTooBig(_)) => Err(FilterError::TooComplex(field.chars().take(64).collect())),
         Err(_) => Ok(word()),

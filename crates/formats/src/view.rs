@@ -36,6 +36,8 @@ use crate::arch::Architecture;
 use crate::image::ImageType;
 use crate::product::Product;
 
+/// What can be filtered by.
+pub const KEYS: [&str; 7] = ["os", "release", "variant", "arch", "type", "alias", "latest"];
 /// Most segments that one view may be made of.
 pub const MAX_SEGMENTS: usize = 16;
 /// Most values that one segment may list.
@@ -398,6 +400,17 @@ mod tests {
 
     fn error(segment: &str) -> String {
         View::default().parse_segment(segment).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn keys_are_what_can_be_filtered_by() {
+        for key in KEYS {
+            let parsed = View::default().parse_segment(&format!("{key}="));
+            assert!(!matches!(parsed, Ok(()) | Err(ViewError::UnknownKey(_))), "{key}");
+        }
+        let told = ViewError::UnknownKey("x".to_owned()).to_string();
+        let [first @ .., last] = KEYS;
+        assert!(told.ends_with(&format!("use {} or {last}", first.join(", "))), "{told}");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! A filter is `key=value`, `key!=value`, `key~regex` or `key!~regex` (python-simplestreams `filters.py` `ItemFilter`), and a file passes when
 //! all of them let it. The key is a field of the file, or of its version, product or document, the nearest one; or `product_name`,
 //! `version_name`, `item_name`. A field that is missing is empty text, truth values are `True` and `False`, a regular expression may match
-//! anywhere. `os`, `release`, `variant`, `arch`, `type`, `alias` and `latest` with `=` are the filters of [`View`], which list
+//! anywhere. [`view::KEYS`] with `=` are the filters of [`View`], which list
 //! values with commas and know names for the same thing; they are about images.
 //!
 //! Where it differs from `sstream-mirror`: a metadata file is part of an image, so it comes with the root files that were chosen, unless a filter
@@ -24,19 +24,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use serde_json::Value;
 
 use super::client::is_metadata;
 use super::parse::{Combined, Document, Extra, ItemEntry, ProductEntry, VersionEntry};
-use crate::view::{View, ViewError};
+use crate::filter::bounded;
+use crate::view::{self, View, ViewError};
 
 /// Longest text of a selection, in bytes.
 pub const MAX_BYTES: usize = 4096;
 /// Most filters on fields.
 pub const MAX_FILTERS: usize = 32;
-/// Most memory that one regular expression may take when compiled, in bytes.
-const MAX_REGEX_BYTES: usize = 64 * 1024;
 
 /// Why a text is no selection. The sentence says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,9 +104,6 @@ impl Ord for Filter {
 /// How the `ftype` of a delta ends; before it stands that of the root file that it makes.
 const DELTA: &str = ".vcdiff";
 
-/// Keys that are [`View`]'s when `=` follows them.
-const OURS: &[&str] = &["os", "release", "variant", "arch", "type", "alias", "latest"];
-
 impl FromStr for Selection {
     type Err = SelectError;
 
@@ -118,7 +114,7 @@ impl FromStr for Selection {
         }
         let (mut ours, mut filters) = (Vec::new(), BTreeSet::new());
         for word in text.split_whitespace() {
-            if word.split_once('=').is_some_and(|(key, _)| OURS.contains(&key)) {
+            if word.split_once('=').is_some_and(|(key, _)| view::KEYS.contains(&key)) {
                 ours.push(word);
             } else {
                 filters.insert(Filter::parse(word)?);
@@ -153,8 +149,7 @@ impl Filter {
         let pattern = if let Some(value) = rest.strip_prefix('=') {
             Pattern::Equal(value.to_owned())
         } else if let Some(regex) = rest.strip_prefix('~') {
-            let built = RegexBuilder::new(regex).size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES).build();
-            Pattern::Search(built.map_err(|error| {
+            Pattern::Search(bounded(regex).build().map_err(|error| {
                 let why = match error {
                     regex::Error::CompiledTooBig(_) => "it is too large",
                     _ => "a bracket is open, or it looks around",
