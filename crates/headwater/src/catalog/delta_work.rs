@@ -5,6 +5,7 @@
 //! takes over. Nothing of this is seen by readers of images, except the order in which bases are preferred.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::str::FromStr;
 
 use headwater_formats::digest::Digest;
@@ -83,9 +84,47 @@ impl PlanMark {
         Self { since, until: None, project: 0, revision: since.saturating_add(1), key: String::new() }
     }
 
+    /// The beginning of a round over everything up to this revision.
+    pub fn all_until(revision: i64) -> Self {
+        Self { until: Some(revision), ..Self::new(0) }
+    }
+
     /// Whether no round is under way.
     pub fn is_between_rounds(&self) -> bool {
         self.until.is_none()
+    }
+}
+
+/// `SINCE UNTIL PROJECT REVISION KEY`, without `UNTIL` between two rounds (`-`): what [`PlanMark::from_str`] reads.
+impl fmt::Display for PlanMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = self.until.map_or_else(|| "-".to_owned(), |until| until.to_string());
+        write!(f, "{} {until} {} {} {}", self.since, self.project, self.revision, self.key)
+    }
+}
+
+/// The text is no mark.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} does not tell how far products were looked at")]
+pub struct UnknownPlanMark(String);
+
+impl FromStr for PlanMark {
+    type Err = UnknownPlanMark;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPlanMark> {
+        let read = || {
+            // Keys may have blanks.
+            let mut words = text.splitn(5, ' ');
+            let mut word = || words.next();
+            let since = word()?.parse().ok()?;
+            let until = match word()? {
+                "-" => None,
+                until => Some(until.parse().ok()?),
+            };
+            let (project, revision) = (word()?.parse().ok()?, word()?.parse().ok()?);
+            Some(Self { since, until, project, revision, key: word()?.to_owned() })
+        };
+        read().ok_or_else(|| UnknownPlanMark(text.to_owned()))
     }
 }
 

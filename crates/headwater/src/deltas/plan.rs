@@ -2,6 +2,9 @@
 //!
 //! How far that was is kept in the catalog, so that a server that starts does not look at everything again, and several servers
 //! share what they find. When two look at the same product, both want the same pairs, and no pair is wanted twice.
+//!
+//! What was there before deltas were first planned is the *past*. It may be a million images: it is looked at a page at a time, when there is
+//! nothing else to build, so that what is published meanwhile does not wait behind it, and a server that opens such a catalog stays small.
 
 use std::time::Duration;
 
@@ -20,12 +23,19 @@ const HELD: i64 = 90 * 24 * 3600;
 const COUNT_EVERY: Duration = Duration::from_secs(600);
 /// Downloads are written down a little later than they happen, in seconds.
 const LATE: i64 = 60;
+/// How many pages of the past in which there was nothing new are looked at before it is kept how far that is.
+const KEEP_EVERY: u32 = 50;
+
 /// How far one server has come.
 #[derive(Debug, Default)]
 pub struct Planner {
     mark: Option<PlanMark>,
     /// The revision that is kept in the catalog.
     kept: i64,
+    /// How far the past was looked at; `None` when it was to its end.
+    past: Option<PlanMark>,
+    /// Pages of it since that was kept.
+    pages: u32,
     /// When this planner counted last.
     counted: Option<Instant>,
     /// Files of which clients are still to be counted.
@@ -34,7 +44,7 @@ pub struct Planner {
 
 impl Deltas {
     /// Looks at some of the products that changed, and at some of those whose clients did, and adds the pairs that are wanted. Whether there is more to
-    /// look at.
+    /// look at, the past apart.
     ///
     /// # Errors
     /// Those of the catalog.
@@ -42,11 +52,7 @@ impl Deltas {
         let catalog = &self.publisher.catalog;
         let mark = match planner.mark.take() {
             Some(mark) => mark,
-            None => {
-                let kept = catalog.setting(&self.planned_setting()).await?;
-                planner.kept = kept.and_then(|text| text.parse().ok()).unwrap_or(0);
-                PlanMark::new(planner.kept)
-            }
+            None => self.begin(planner).await?,
         };
         let revision = catalog.revision().await?.number;
         let mut more = false;
@@ -56,8 +62,8 @@ impl Deltas {
             let new = self.want(&products).await?;
             more = !next.is_between_rounds() || next.since != revision;
             // Kept when something was written anyway, or much was read: what is looked at twice costs little.
-            if next.is_between_rounds() && (new > 0 || next.since - planner.kept > 1000 || planner.kept == 0) {
-                catalog.set_setting(&self.planned_setting(), &next.since.to_string()).await?;
+            if next.is_between_rounds() && (new > 0 || next.since - planner.kept > 1000) {
+                catalog.set_setting(&self.setting("planned"), &next.since.to_string()).await?;
                 planner.kept = next.since;
             }
             planned = next;
@@ -69,9 +75,53 @@ impl Deltas {
         Ok(more)
     }
 
-    /// What was looked at by other rules counts for nothing.
-    fn planned_setting(&self) -> String {
-        format!("deltas_planned_{}", self.settings.bases)
+    /// Looks at a page of what was there before deltas were first planned, and adds the pairs that are wanted. Whether there is more of it.
+    ///
+    /// # Errors
+    /// Those of the catalog.
+    pub async fn plan_past(&self, planner: &mut Planner) -> Result<bool, CatalogError> {
+        if planner.mark.is_none() {
+            planner.mark = Some(self.begin(planner).await?);
+        }
+        let Some(mark) = &planner.past else { return Ok(false) };
+        let (products, next) = self.publisher.catalog.products_to_plan(mark, PAGE).await?;
+        let new = self.want(&products).await?;
+        let past = (!next.is_between_rounds()).then_some(next);
+        planner.pages += 1;
+        if new > 0 || past.is_none() || planner.pages >= KEEP_EVERY {
+            self.keep_past(past.as_ref()).await?;
+            planner.pages = 0;
+        }
+        planner.past = past;
+        Ok(planner.past.is_some())
+    }
+
+    /// Where a planner begins: at what is kept, or at the present, with everything before it as the past.
+    async fn begin(&self, planner: &mut Planner) -> Result<PlanMark, CatalogError> {
+        let catalog = &self.publisher.catalog;
+        if let Some(kept) = catalog.setting(&self.setting("planned")).await?.and_then(|text| text.parse().ok()) {
+            planner.kept = kept;
+            planner.past = catalog.setting(&self.setting("past")).await?.and_then(|text| text.parse().ok());
+        } else {
+            planner.kept = catalog.revision().await?.number;
+            planner.past = (planner.kept > 0).then(|| PlanMark::all_until(planner.kept));
+            if planner.past.is_some() {
+                // In this order: who finds the second has the first.
+                self.keep_past(planner.past.as_ref()).await?;
+                catalog.set_setting(&self.setting("planned"), &planner.kept.to_string()).await?;
+            }
+        }
+        Ok(PlanMark::new(planner.kept))
+    }
+
+    async fn keep_past(&self, past: Option<&PlanMark>) -> Result<(), CatalogError> {
+        let text = past.map(PlanMark::to_string).unwrap_or_default();
+        self.publisher.catalog.set_setting(&self.setting("past"), &text).await
+    }
+
+    /// The name of a setting. What was looked at by other rules counts for nothing.
+    fn setting(&self, of: &str) -> String {
+        format!("deltas_{of}_{}", self.settings.bases)
     }
 
     /// Counts anew, every ten minutes, who holds what of the products of which something was downloaded; some of them at a time.

@@ -98,18 +98,27 @@ impl Worker {
             return Ok(more);
         }
         course.rest = None;
-        while course.builds.len() < self.at_once {
+        let mut idle = false;
+        while !idle && course.builds.len() < self.at_once {
             let moment = self.deltas.publisher.catalog.moment().await?;
             if course.nothing.is_some_and(|(at, when)| at == moment && when.elapsed() < CLAIM_EVERY) {
-                break;
+                idle = true;
+                continue;
             }
             match self.deltas.next(ending).await? {
                 Some(claim) => {
                     let (worker, ending) = (self.clone(), ending.clone());
                     course.builds.spawn(async move { worker.build(claim, &ending).await });
                 }
-                None => course.nothing = Some((moment, Instant::now())),
+                None => {
+                    course.nothing = Some((moment, Instant::now()));
+                    idle = true;
+                }
             }
+        }
+        if idle && !more {
+            // However much there is: a page at every look.
+            self.deltas.plan_past(&mut course.planner).await?;
         }
         Ok(more)
     }

@@ -96,13 +96,17 @@ impl Build<'_> {
     /// What is wanted now.
     async fn wanted(&self) -> Result<Totals, Stop> {
         let (mut planner, mut totals) = (Planner::default(), Totals::default());
-        while self.deltas.plan(&mut planner).await? {}
-        while !self.stop.is_cancelled()
-            && let Some(claim) = self.deltas.next(&self.stop).await?
-        {
-            // What the machine does not do now it would not do in a moment.
-            if !self.one(claim, &mut totals).await? {
-                break;
+        let mut more = true;
+        while more && !self.stop.is_cancelled() {
+            while self.deltas.plan(&mut planner).await? {}
+            more = self.deltas.plan_past(&mut planner).await?;
+            while !self.stop.is_cancelled()
+                && let Some(claim) = self.deltas.next(&self.stop).await?
+            {
+                // What the machine does not do now it would not do in a moment.
+                if !self.one(claim, &mut totals).await? {
+                    return Ok(totals);
+                }
             }
         }
         Ok(totals)

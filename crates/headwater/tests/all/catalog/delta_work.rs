@@ -79,11 +79,24 @@ async fn products_that_changed_come_once_whatever_their_project(home: &Home) {
     commit(&catalog, "default", image(10).property("release", "r3"), &[]).await;
     let (rest, mark) = planned(&catalog, middle, 1).await;
     assert_eq!(some.len() + rest.len(), 2);
-    let (last, _) = planned(&catalog, mark, 1).await;
+    let (last, _) = planned(&catalog, mark.clone(), 1).await;
     assert_eq!(last.len(), 1);
     let roots = catalog.product_roots(&last, Timestamp::EPOCH).await.unwrap();
     let files: Vec<ImageFile> = roots[0].roots.iter().map(|root| root.file).collect();
     assert_eq!(files, [3, 10].map(|number| root(&image(number))));
+    // A round that is over at a certain revision, and goes on after its mark was written down.
+    let until = mark.since;
+    let mut past = vec![PlanMark::all_until(until)];
+    let mut found = Vec::new();
+    while let Some(mark) = past.last().filter(|mark| !mark.is_between_rounds()) {
+        let read: PlanMark = mark.to_string().parse().unwrap();
+        assert_eq!(&read, mark);
+        let (some, next) = catalog.products_to_plan(&read, 2).await.unwrap();
+        found.extend(some);
+        past.push(next);
+    }
+    assert_eq!((found.len(), past.last().unwrap().since), (6, until), "all but the one that changed last");
+    assert!(past.len() > 2 && !found.contains(&last[0]), "{past:?}");
     // A product that is gone is of no interest.
     let (_, mark) = planned(&catalog, PlanMark::new(0), 100).await;
     catalog.delete_image(&project("default"), &image(5).fingerprint, minute(1)).await.unwrap();

@@ -3,11 +3,11 @@
 use std::io::Cursor;
 
 use headwater::catalog::DeltaState::{Failed, Ready, Refused, Waiting};
-use headwater::deltas::{Ended, Settings};
+use headwater::deltas::{Ended, Planner, Settings};
 use headwater_formats::image::FileFormat;
 use headwater_vcdiff::{Forward, Limits, decode};
 
-use super::kit::{Room, SETTINGS, noise, plan, squashfs, versions};
+use super::kit::{Room, SETTINGS, noise, now, plan, squashfs, versions};
 
 /// What the delta makes of the base, both as they are stored.
 fn decoded(room: &Room, row: &headwater::catalog::DeltaRow) -> Vec<u8> {
@@ -53,6 +53,37 @@ fn owned(
     (version, base, state): (&str, &str, headwater::catalog::DeltaState),
 ) -> (String, String, headwater::catalog::DeltaState) {
     (version.to_owned(), base.to_owned(), state)
+}
+
+#[tokio::test]
+async fn what_was_there_before_waits_for_what_is_new() {
+    let room = Room::new().await;
+    room.app.catalog.create_project(&"team".parse().unwrap(), "", now()).await.unwrap();
+    for (number, root) in versions(2).into_iter().enumerate() {
+        room.publish(number + 1, root).await;
+    }
+    let deltas = room.deltas(SETTINGS);
+    let mut planner = Planner::default();
+    assert!(!deltas.plan(&mut planner).await.unwrap(), "the past is no news");
+    assert_eq!(room.states().await, []);
+    for number in 1..=2 {
+        room.publish_in("team", number, squashfs(&noise(4096, number as u64)), false).await;
+    }
+    while deltas.plan(&mut planner).await.unwrap() {}
+    let team = "team".parse().unwrap();
+    let waiting = async || room.app.catalog.deltas(&team, None, 100).await.unwrap().0.len();
+    assert_eq!((waiting().await, room.states().await.len()), (1, 0));
+
+    // Another server knows how much of the past is left.
+    let mut planner = Planner::default();
+    assert!(!deltas.plan(&mut planner).await.unwrap());
+    assert_eq!(room.states().await, []);
+    while deltas.plan_past(&mut planner).await.unwrap() {}
+    assert_eq!(room.states().await, [("02", "01", Waiting)].map(owned));
+    assert_eq!(waiting().await, 1);
+    // And when nothing is left, for good.
+    let kept = room.app.catalog.setting("deltas_past_3").await.unwrap();
+    assert_eq!(kept.as_deref(), Some(""));
 }
 
 #[tokio::test]

@@ -118,6 +118,7 @@ impl Room {
 pub(crate) async fn plan(deltas: &Deltas) {
     let mut planner = Planner::default();
     while deltas.plan(&mut planner).await.unwrap() {}
+    while deltas.plan_past(&mut planner).await.unwrap() {}
 }
 
 /// Bytes in which nothing is found twice.
