@@ -15,6 +15,7 @@ from lib.units import MIB
 
 import os
 import random
+import shutil
 import time
 
 COUNTS = (1_000, 20_000, 100_000, 1_000_000)
@@ -26,6 +27,7 @@ START = 1.0  # seconds, with the largest
 IDLE = 64 * MIB
 LISTING = 150 * MIB
 LIST_RATE = 100e6  # bytes a second
+DEFAULT_SECONDS = 20  # in which a server looks for deltas to build as it would all day
 MATCHES = 10
 LIST = "/1.0/images?recursion=1"
 
@@ -75,9 +77,29 @@ def _start(place, report, counts, rounds):
     report.row("start", "until /readyz answers", "s", *starts, compared=False, goal=START)
     report.row("idle", "resident memory", "B", *([idle for _, idle in side] for side in results), compared=False)
     report.limit(f"idle, {counts[-1]:,} images", "resident memory", "B", max(idle for _, idle in results[-1]), IDLE)
+    _as_it_comes(place, report, counts[-1])
     for server in servers:
         server.start()
     return servers
+
+
+def _as_it_comes(place, report, count):
+    """The largest catalog, opened for the first time by a server with the settings that it comes with, which looks for deltas to build. On a copy,
+    because it writes down what it finds; of these images there are no bytes, so nothing comes of the builds."""
+    server = Headwater(place, "as-it-comes", catalog(count).copy(place.path("as-it-comes", "")))
+    del server.env["HEADWATER_DELTAS_ENABLED"]
+    _read_once(server.data)
+    seconds, most = server.start(), 0
+    until = time.monotonic() + DEFAULT_SECONDS
+    while time.monotonic() < until:
+        time.sleep(0.2)
+        most = max(most, server.process.rss())
+    server.process.end()
+    shutil.rmtree(server.data)
+    if seconds > START:
+        report.note(f"Default settings: the first start with {count:,} images took {seconds:.2f} s.")
+    what = f"first {DEFAULT_SECONDS} s with default settings, deltas among them, {count:,} images"
+    report.limit(what, "resident memory", "B", most, IDLE)
 
 
 def _read_once(folder):

@@ -13,6 +13,7 @@ use headwater_vcdiff::{Error, Forward, Limits, ReadAt, decode, encode};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::pace::Going;
 use super::sample::{Sampled, sample};
 use super::{Claim, Deltas, Settings, thread};
 use crate::blobs::{BlobError, Blobs, OpenBlob, Staged};
@@ -88,7 +89,7 @@ impl Deltas {
     /// Why it will not be built.
     pub async fn probe(&self, claim: &Claim) -> Result<Probed, Verdict> {
         let left = self.left(&claim.pair).await?;
-        let work = self.work(&claim.pair, claim.stop.clone());
+        let work = self.work(&claim.pair, &claim.stop);
         let probed = thread::run(self.settings.background, move || work.probe()).await;
         let probed = probed.unwrap_or_else(|| Err(broken()))?;
         match probed.sampled.filter(Sampled::is_hopeless) {
@@ -116,7 +117,7 @@ impl Deltas {
     /// # Errors
     /// Why there is none.
     pub async fn make(&self, claim: &Claim, probed: Probed, progress: Arc<dyn Progress>) -> Result<Built, Verdict> {
-        let work = self.work(&claim.pair, claim.stop.clone());
+        let work = self.work(&claim.pair, &claim.stop);
         let built = thread::run(self.settings.background, move || work.make(&probed, &*progress)).await;
         built.unwrap_or_else(|| Err(broken()))
     }
@@ -135,7 +136,7 @@ impl Deltas {
     /// # Errors
     /// When the files cannot be read.
     pub async fn look(&self, pair: &ClaimedDelta) -> Result<Option<Sampled>, Verdict> {
-        let work = self.work(pair, CancellationToken::new());
+        let work = self.work(pair, &CancellationToken::new());
         let probed = thread::run(self.settings.background, move || work.probe()).await;
         probed.unwrap_or_else(|| Err(broken())).map(|probed| probed.sampled)
     }
@@ -174,8 +175,9 @@ impl Deltas {
         Ok(if kept { ended } else { Ended::Lost })
     }
 
-    fn work(&self, pair: &ClaimedDelta, stop: CancellationToken) -> Work {
-        Work { blobs: self.publisher.blobs.clone(), pair: *pair, settings: self.settings, stop }
+    fn work(&self, pair: &ClaimedDelta, stop: &CancellationToken) -> Work {
+        let going = Going { stop: stop.clone(), pace: self.pace.clone() };
+        Work { blobs: self.publisher.blobs.clone(), pair: *pair, settings: self.settings, going }
     }
 }
 
@@ -188,7 +190,7 @@ struct Work {
     blobs: Blobs,
     pair: ClaimedDelta,
     settings: Settings,
-    stop: CancellationToken,
+    going: Going,
 }
 
 impl Work {
@@ -229,9 +231,7 @@ impl Work {
     fn hash(&self, base: &OpenBlob) -> Result<Digest, Verdict> {
         let (mut reader, mut hasher, mut buffer) = (base.reader(), Sha256::new(), vec![0; BUFFER]);
         loop {
-            if self.stop.is_cancelled() {
-                return Err(Verdict::Stopped);
-            }
+            self.going.on().map_err(|_| Verdict::Stopped)?;
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(Digest::from_bytes(hasher.finalize().into())),
                 Ok(read) => {
@@ -245,7 +245,7 @@ impl Work {
     }
 
     fn watched<'a>(&'a self, blob: &'a OpenBlob) -> Watched<'a> {
-        Watched { blob, stop: &self.stop }
+        Watched { blob, going: &self.going }
     }
 
     fn encode(&self, probed: &Probed, progress: &dyn Progress) -> Result<Staged, Verdict> {
@@ -254,7 +254,7 @@ impl Work {
         let too_large = percent_of(&self.pair.target, percent.into());
         let too_large_beside_others = probed.left.saturating_add(1);
         let mut delta = Limited { inner: staged, left: too_large.min(too_large_beside_others), passed: false };
-        let mut target = Hashing { inner: probed.target.reader(), hasher: Sha256::new(), stop: &self.stop, progress };
+        let mut target = Hashing { inner: probed.target.reader(), hasher: Sha256::new(), going: &self.going, progress };
         progress.begin("encoding", Some(size));
         let encoded = encode(&self.watched(&probed.base), &mut target, &mut delta, &self.settings.encoding());
         progress.end();
@@ -284,10 +284,10 @@ impl Work {
     ) -> Result<(), Verdict> {
         let wanted = &self.pair.target;
         let mut delta = ReadBack { inner: delta, hasher: Sha256::new() };
-        let mut made = Forward(Comparing { hasher: Sha256::new(), stop: &self.stop, progress });
+        let mut made = Forward(Comparing { hasher: Sha256::new(), going: &self.going, progress });
         let limits = Limits { target: wanted.size, ..Limits::default() };
         let decoded = decode(base, &mut delta, &mut made, &limits);
-        if self.stop.is_cancelled() {
+        if self.going.stop.is_cancelled() {
             return Err(Verdict::Stopped);
         }
         // What is behind an error belongs to the delta, too.
@@ -317,7 +317,7 @@ impl Work {
 
     /// Why reading or writing did not go on. When the work was stopped, that is why.
     fn trouble(&self, error: &Error) -> Verdict {
-        if self.stop.is_cancelled() {
+        if self.going.stop.is_cancelled() {
             return Verdict::Stopped;
         }
         match error {
@@ -347,15 +347,10 @@ fn damaged(what: &str) -> Verdict {
     Verdict::Failed(format!("the {what}'s bytes do not have the SHA-256 of its name; `headwater verify` says more"))
 }
 
-fn stopped() -> io::Error {
-    // Not `Interrupted`, which would be tried again.
-    io::Error::other("the work was stopped")
-}
-
 /// A file that is read at any place as long as the work goes on.
 struct Watched<'a> {
     blob: &'a OpenBlob,
-    stop: &'a CancellationToken,
+    going: &'a Going,
 }
 
 impl ReadAt for Watched<'_> {
@@ -364,9 +359,7 @@ impl ReadAt for Watched<'_> {
     }
 
     fn read_exact_at(&self, start: u64, bytes: &mut [u8]) -> io::Result<()> {
-        if self.stop.is_cancelled() {
-            return Err(stopped());
-        }
+        self.going.on()?;
         self.blob.file.read_exact_at(start, bytes)
     }
 }
@@ -375,15 +368,13 @@ impl ReadAt for Watched<'_> {
 struct Hashing<'a, R> {
     inner: R,
     hasher: Sha256,
-    stop: &'a CancellationToken,
+    going: &'a Going,
     progress: &'a dyn Progress,
 }
 
 impl<R: Read> Read for Hashing<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.is_cancelled() {
-            return Err(stopped());
-        }
+        self.going.on()?;
         // Not much at once, so that the work can be stopped.
         let length = buffer.len().min(BUFFER);
         let read = self.inner.read(&mut buffer[..length])?;
@@ -435,15 +426,13 @@ impl<R: Read> Read for ReadBack<R> {
 /// What the decoder makes.
 struct Comparing<'a> {
     hasher: Sha256,
-    stop: &'a CancellationToken,
+    going: &'a Going,
     progress: &'a dyn Progress,
 }
 
 impl Write for Comparing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stop.is_cancelled() {
-            return Err(stopped());
-        }
+        self.going.on()?;
         match fail_point::corrupted("deltas::decoded", bytes) {
             Some(corrupted) => self.hasher.update(&corrupted),
             None => self.hasher.update(bytes),

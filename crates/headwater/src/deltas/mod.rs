@@ -11,6 +11,7 @@
 //! let (deltas, stop) = (Deltas::new(publisher, Settings::default(), now), CancellationToken::new());
 //! let mut planner = Planner::default();
 //! while deltas.plan(&mut planner).await? {}
+//! while deltas.plan_past(&mut planner).await? {}
 //! while let Some(claim) = deltas.next(&stop).await? {
 //!     let built = deltas.build(&claim, Arc::new(Silent)).await;
 //!     println!("{:?}", deltas.end(&claim, built).await?);
@@ -19,7 +20,7 @@
 //! ```
 //!
 //! `policy.rs` chooses pairs, `plan.rs` looks at the products that changed, `claim.rs` keeps others from the pair that is being built here,
-//! `sample.rs` and `build.rs` do the work on threads of their own, `worker.rs` is what a server does all day.
+//! `sample.rs` and `build.rs` do the work on threads of their own, `pace.rs` has them rest, `worker.rs` is what a server does all day.
 //!
 //! A delta is listed only after it was read back, decoded against the base, and what came out had the target's SHA-256; the base had its own. What
 //! is not listed leaves no bytes. Several servers on one catalog share the work. `docs/reference/deltas.md` says what people can rely on.
@@ -28,6 +29,7 @@
 
 mod build;
 mod claim;
+mod pace;
 mod plan;
 mod policy;
 mod sample;
@@ -35,10 +37,14 @@ mod thread;
 mod worker;
 
 use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use headwater_formats::timestamp::Timestamp;
 
 use crate::publish::Publisher;
+
+use pace::Pace;
 
 pub use build::{Built, Ended, Probed, Verdict};
 pub use claim::Claim;
@@ -92,13 +98,20 @@ pub struct Deltas {
     settings: Settings,
     /// Who claims: a random name, until the process ends.
     name: String,
+    pace: Option<Arc<Pace>>,
     now: fn() -> Timestamp,
 }
 
 impl Deltas {
     /// Builds deltas between the root files of this installation.
     pub fn new(publisher: Publisher, settings: Settings, now: fn() -> Timestamp) -> Self {
-        Self { publisher, settings, name: uuid::Uuid::new_v4().to_string(), now }
+        Self { publisher, settings, name: uuid::Uuid::new_v4().to_string(), pace: None, now }
+    }
+
+    /// Rests when that grows fast: the bytes of files that were sent in the same process.
+    #[must_use]
+    pub fn resting_beside(self, sent: Arc<AtomicU64>) -> Self {
+        Self { pace: Some(Arc::new(Pace::new(sent))), ..self }
     }
 
     /// What was set.

@@ -6,7 +6,7 @@
 //!
 //! This file does not know what is read into the buffers.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ const KEPT: usize = 16;
 pub struct Pool {
     large: Shelf,
     small: Shelf,
+    sent: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +64,16 @@ impl Pool {
         let small = wanted <= SMALL as u64 || self.large.out.load(Ordering::Relaxed) >= LARGE_PIECES;
         let buffer = if small { self.small.take(SMALL) } else { self.large.take(LARGE) };
         Piece { buffer: Some(buffer), filled: 0, pool: Arc::clone(self) }
+    }
+
+    /// Counts bytes of a file that are on their way, by a buffer or without one.
+    pub fn count(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of files that were sent, as it is counted.
+    pub fn sent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.sent)
     }
 
     /// How many buffers are out now.

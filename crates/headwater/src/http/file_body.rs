@@ -83,6 +83,7 @@ impl FileBody {
         Poll::Ready(Some(outcome.inspect(|bytes| {
             self.offset += bytes.len() as u64;
             self.remaining -= bytes.len() as u64;
+            self.pool.count(bytes.len());
         })))
     }
 
@@ -143,6 +144,7 @@ pub(super) fn ended_early() -> io::Error {
 mod tests {
     use super::*;
     use std::io::Write;
+    use std::sync::atomic::Ordering;
 
     fn file(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
@@ -167,7 +169,9 @@ mod tests {
             for (offset, length) in [(0, bytes.len()), (0, 0), (1, 1), (300_000, 300_000), (bytes.len() - 1, 1)] {
                 let mut body = FileBody::new(file(&bytes), offset as u64, length as u64, Arc::clone(&pool));
                 body.nowait = nowait;
+                let before = pool.sent().load(Ordering::Relaxed);
                 assert_eq!(read(body).await.unwrap(), &bytes[offset..offset + length], "{offset}+{length}");
+                assert_eq!(pool.sent().load(Ordering::Relaxed) - before, length as u64);
             }
         }
         assert_eq!(pool.out(), 0);

@@ -60,7 +60,7 @@ pub mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_formats::arch::Architecture;
 use headwater_formats::timestamp::Timestamp;
@@ -190,6 +190,11 @@ impl State {
     /// What goes on in the background.
     pub fn operations(&self) -> &Operations {
         &self.operations
+    }
+
+    /// Bytes of files that were sent until now, as it is counted.
+    pub fn sent(&self) -> Arc<AtomicU64> {
+        self.pool.sent()
     }
 
     /// What fetches images from other servers.
