@@ -274,6 +274,7 @@ impl BuildLine {
                 aliases,
                 new_aliases: false,
                 published_by: None,
+                given: None,
                 repacked_from: None,
             });
         }

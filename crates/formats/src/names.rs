@@ -106,6 +106,11 @@ name! {
 }
 
 name! {
+    /// An upstream of a mirror: the same characters as a project's name.
+    UpstreamName, check_upstream
+}
+
+name! {
     /// An alias, such as `debian/12/cloud`: 1 to 255 bytes, no control characters, no `,` (the list separator of
     /// simplestreams), no blank at either end. Slashes, inner blanks, `+`, `%` and unicode are allowed.
     AliasName, check_alias
@@ -151,6 +156,10 @@ fn check_project(text: &str) -> Result<(), NameError> {
 
 fn check_view(text: &str) -> Result<(), NameError> {
     check_segment("a view name", text)
+}
+
+fn check_upstream(text: &str) -> Result<(), NameError> {
+    check_segment("the name of an upstream", text)
 }
 
 /// What stands in an address as one segment.

@@ -36,6 +36,9 @@ pub enum Action {
     JoinTokenRevoked,
     ViewCreated,
     ViewDeleted,
+    UpstreamCreated,
+    UpstreamUpdated,
+    UpstreamDeleted,
     AddressKeyRotated,
     StreamKeyCreated,
     StreamKeyImported,
@@ -45,7 +48,7 @@ pub enum Action {
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::ImageCreated,
         Self::ImageUpdated,
         Self::ImageDeleted,
@@ -70,6 +73,9 @@ impl Action {
         Self::JoinTokenRevoked,
         Self::ViewCreated,
         Self::ViewDeleted,
+        Self::UpstreamCreated,
+        Self::UpstreamUpdated,
+        Self::UpstreamDeleted,
         Self::AddressKeyRotated,
         Self::StreamKeyCreated,
         Self::StreamKeyImported,
@@ -104,6 +110,9 @@ impl Action {
             Self::JoinTokenRevoked => "join-token-revoked",
             Self::ViewCreated => "view-created",
             Self::ViewDeleted => "view-deleted",
+            Self::UpstreamCreated => "upstream-created",
+            Self::UpstreamUpdated => "upstream-updated",
+            Self::UpstreamDeleted => "upstream-deleted",
             Self::AddressKeyRotated => "address-key-rotated",
             Self::StreamKeyCreated => "stream-key-created",
             Self::StreamKeyImported => "stream-key-imported",

@@ -7,6 +7,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
 use super::engine::{Batch, Tx, values};
+use super::mirrored::{self, Given, GivenPlace, place_given};
 use super::place::place;
 use super::records::Changed;
 use super::rows::{self, ImageRow, preference, to_json};
@@ -27,6 +28,8 @@ pub struct NewImage {
     pub new_aliases: bool,
     /// Who may manage it as its publisher; `None` is who lists it. Somebody who is not known any more is nobody.
     pub published_by: Option<IdentityId>,
+    /// Where its upstream has it; `None` places it by its own properties.
+    pub given: Option<Given>,
     /// The fingerprint of the files that were given, when the image was made of them by packing the root file anew. For the audit.
     pub repacked_from: Option<Fingerprint>,
 }
@@ -44,7 +47,8 @@ impl Catalog {
     /// Lists an image: rows and revision in one transaction.
     ///
     /// Its version name is [`headwater_formats::product::version_name`]; when that version already holds another image
-    /// of a conflicting [slot](headwater_formats::simplestreams::Slot), the name is bumped by a minute until it is free.
+    /// of a conflicting [slot](headwater_formats::simplestreams::Slot), the name is bumped by a minute until it is free. An image of an upstream
+    /// is placed where that has it, and takes the place of another one of the same upstream there.
     ///
     /// `ensure` is called inside the transaction, under the lock that sweeps take too: it makes sure, quickly, that the
     /// bytes are still in place (a sweep may have taken equal bytes since they were stored) and puts them back if not.
@@ -142,9 +146,24 @@ impl Catalog {
             )
             .await?;
         }
-        let place = place(tx, project, &new.image).await?;
+        let (place, replaces) = match &new.given {
+            Some(given) if given.placed => match place_given(tx, project, &new.image, given).await? {
+                Some(GivenPlace { product, version, replaces }) => (Some((product, version)), replaces),
+                None => (None, Vec::new()),
+            },
+            _ => (place(tx, project, &new.image).await?, Vec::new()),
+        };
         let id = insert(tx, project, new, place.as_ref(), &self.actor, now).await?;
         self.record_image(tx, new, now).await?;
+        if let Some(given) = &new.given {
+            mirrored::note(tx, &new.image.fingerprint, given).await?;
+        }
+        for old in replaces {
+            mirrored::replace(tx, project, &old, id, now).await?;
+            let (subject, replaced) = (new.image.fingerprint.to_string(), old.image.fingerprint.to_string());
+            let detail = [("replaces", replaced.as_str())];
+            record(tx, &self.actor, Action::ImageRefreshed, Some(&new.project), &subject, &detail, now).await?;
+        }
         for ImageAlias { name, description } in &new.aliases {
             let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
             let moved = tx.row(sql, values![project, name.as_str()]).await?.is_some();

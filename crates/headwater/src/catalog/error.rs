@@ -1,4 +1,4 @@
-use headwater_formats::names::{AliasName, ProjectName, ViewName};
+use headwater_formats::names::{AliasName, ProjectName, UpstreamName, ViewName};
 
 /// Why the catalog could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,12 @@ pub enum CatalogError {
     /// A view whose filters exclude one another.
     #[error("the view \"{0}\" would let nothing pass, because its filters exclude one another; mend them")]
     EmptyView(ViewName),
+    /// The upstream is there already.
+    #[error("there is an upstream \"{0}\" already; choose another name, or change it with `headwater mirror edit`")]
+    UpstreamExists(UpstreamName),
+    /// No such upstream.
+    #[error("there is no upstream {0:?}; `headwater mirror list` shows the ones there are")]
+    NoUpstream(String),
     /// The key is there already.
     #[error("the key {0} is here already; `headwater key list` shows the ones there are")]
     KeyExists(String),

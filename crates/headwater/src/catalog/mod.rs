@@ -30,6 +30,7 @@ mod identities;
 mod images;
 mod lists;
 mod mark;
+mod mirrored;
 mod names;
 mod open;
 mod operations;
@@ -46,6 +47,7 @@ mod settings;
 mod sight;
 mod stream_keys;
 mod succeed;
+mod upstreams;
 mod version;
 
 use std::path::PathBuf;
@@ -73,11 +75,15 @@ pub use held::HeldNote;
 pub use identities::{Credential, IdentityEdit, NewIdentity};
 pub use images::{Found, ImageAlias, ImageEdit, Placement, StoredImage};
 pub use lists::{Form, ImageList, ImageText, ListPage};
+pub use mirrored::{Given, GivenProduct, Mirrored};
 pub use operations::{Join, MOST_LISTED, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
 pub use products::Listed;
 pub use projects::Project;
 pub use saved_views::SavedView;
 pub use stream_keys::KeptKey;
+pub use upstreams::{
+    UnknownProtocol, Upstream, UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
+};
 
 /// Where the catalog is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,17 +40,22 @@ pub(super) async fn newest(
 
 /// Writes the generated names of a product anew, if they are others than before, and notes that it changed.
 pub(super) async fn refresh(tx: &mut Tx, product: i64) -> Result<(), CatalogError> {
-    let Some(row) = tx.row("SELECT project_id FROM products WHERE id = $1", values![product]).await? else {
-        return Ok(());
-    };
+    let sql = "SELECT project_id, given_names FROM products WHERE id = $1";
+    let Some(row) = tx.row(sql, values![product]).await? else { return Ok(()) };
     let project = row.int(0)?;
+    let given: Option<Vec<String>> = row.opt_text(1)?.map(|text| rows::from_json(&text)).transpose()?;
     changes::product(tx, product).await?;
     for private in [true, false] {
         let sight = Sight { project, private };
         let container = newest(tx, product, ImageType::Container, sight).await?;
         let machine = newest(tx, product, ImageType::VirtualMachine, sight).await?;
         let newest = container.into_iter().chain(machine).max_by_key(ImageRow::age);
-        let wanted = newest.map(|row| generated(&row.image)).unwrap_or_default();
+        let wanted = match (newest, &given) {
+            (None, _) => Vec::new(),
+            // The names that an upstream gives, instead of those that would be made.
+            (Some(_), Some(given)) => given.clone(),
+            (Some(row), None) => generated(&row.image),
+        };
         let found = tx
             .rows(
                 "SELECT name FROM product_names WHERE product_id = $1 AND public = $2 ORDER BY position",

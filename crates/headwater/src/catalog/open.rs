@@ -50,6 +50,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(6, "0006_writes"),
     migration!(LOOKUPS, "0007_lookups"),
     migration!(8, "0008_deltas"),
+    migration!(9, "0009_upstreams"),
 ];
 
 /// The migration with the texts of lists, which are made of the rows that are there.

@@ -1,15 +1,17 @@
 //! Where an image stands in the streams: its product, its version, and what goes when the last image leaves them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_formats::image::Image;
 use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, version_name};
-use headwater_formats::simplestreams::{Slot, slot};
+use headwater_formats::simplestreams::slot;
+use serde_json::Value as Json;
 
 use super::engine::{Tx, values};
+use super::rows::{self, ImageRow, to_json};
 use super::version::bump;
-use super::{CatalogError, changes, names, rows};
+use super::{CatalogError, changes, names};
 
 /// Finds or makes the product and version of an image that is not in that version yet.
 pub(super) async fn place(
@@ -35,24 +37,37 @@ pub(super) async fn place(
         .await?
         .ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?
         .int(0)?;
-    let version = free_version(tx, product, image).await?;
-    tx.execute(
-        "INSERT INTO versions (product_id, name) VALUES ($1, $2) ON CONFLICT (product_id, name) DO NOTHING",
-        values![product, version.as_str()],
-    )
-    .await?;
+    let version = free_version(tx, product, image, version_name(image)).await?;
+    keep_version(tx, product, &version, &BTreeMap::new()).await?;
     Ok(Some((product, version)))
 }
 
-/// The image's version name, or the first one after it in which nothing conflicts with the image.
-async fn free_version(tx: &mut Tx, product: i64, image: &Image) -> Result<VersionName, CatalogError> {
-    let wanted = version_name(image);
-    let Some(own) = slot(image) else { return Ok(wanted) };
+/// Makes a version, or says anew what is said of it, unless nothing is.
+pub(super) async fn keep_version(
+    tx: &mut Tx,
+    product: i64,
+    name: &VersionName,
+    extra: &BTreeMap<String, Json>,
+) -> Result<(), CatalogError> {
+    let sql = "INSERT INTO versions (product_id, name, extra) VALUES ($1, $2, $3) \
+         ON CONFLICT (product_id, name) DO UPDATE SET extra = excluded.extra WHERE excluded.extra <> '{}'";
+    tx.execute(sql, values![product, name.as_str(), to_json(extra)?]).await?;
+    Ok(())
+}
+
+/// That name of a version, or the first one after it in which nothing conflicts with the image.
+pub(super) async fn free_version(
+    tx: &mut Tx,
+    product: i64,
+    image: &Image,
+    wanted: VersionName,
+) -> Result<VersionName, CatalogError> {
     // Most often the name is free, and one look at an index tells; only otherwise all that comes after it is of interest.
-    if !taken(tx, product, "=", &wanted, image, own).await?.contains(&wanted) {
+    if taken(tx, product, "=", &wanted, image).await?.is_empty() {
         return Ok(wanted);
     }
-    let taken = taken(tx, product, ">=", &wanted, image, own).await?;
+    let taken = taken(tx, product, ">=", &wanted, image).await?;
+    let taken: BTreeSet<VersionName> = taken.into_iter().filter_map(|row| row.place).map(|(_, name)| name).collect();
     let mut name = wanted;
     while taken.contains(&name) {
         name = bump(&name);
@@ -60,20 +75,19 @@ async fn free_version(tx: &mut Tx, product: i64, image: &Image) -> Result<Versio
     Ok(name)
 }
 
-/// The versions at (`=`) or from (`>=`) a name on in which another image conflicts with this one.
-async fn taken(
+/// The images at (`=`) or from (`>=`) a version on that conflict with this one.
+pub(super) async fn taken(
     tx: &mut Tx,
     product: i64,
     operator: &'static str,
     name: &VersionName,
     image: &Image,
-    own: Slot,
-) -> Result<BTreeSet<VersionName>, CatalogError> {
+) -> Result<Vec<ImageRow>, CatalogError> {
+    let Some(own) = slot(image) else { return Ok(Vec::new()) };
     let tail = format!(" WHERE i.product_id = $1 AND i.version {operator} $2 AND i.fingerprint <> $3");
     let values = values![product, name.as_str(), image.fingerprint.to_string()];
     let others = rows::images(tx, &tail, values).await?;
-    let conflicting = others.into_iter().filter(|row| slot(&row.image).is_some_and(|slot| slot.conflicts(own)));
-    Ok(conflicting.filter_map(|row| row.place.map(|(_, version)| version)).collect())
+    Ok(others.into_iter().filter(|row| slot(&row.image).is_some_and(|slot| slot.conflicts(own))).collect())
 }
 
 /// Removes a version and a product if the last image has left them, and brings the product's names up to its newest image;

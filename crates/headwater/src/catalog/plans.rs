@@ -150,6 +150,7 @@ async fn no_statement_walks_through_a_table() {
             aliases: vec![alias.clone().into()],
             new_aliases: false,
             published_by: None,
+            given: None,
             repacked_from: None,
         };
         catalog.commit_image(&new, now, || Ok(())).await.unwrap();

@@ -191,7 +191,7 @@ impl Catalog {
         found.iter().map(|row| rows::parse("a fingerprint", &row.text(0)?)).collect()
     }
 
-    /// Removes a project without images, aliases and saved views; `default` stays. What was granted in it goes with it. Files of
+    /// Removes a project without images, aliases, saved views and upstreams; `default` stays. What was granted in it goes with it. Files of
     /// images that were deleted from it are no
     /// longer served to those who could see it by a grant.
     ///
@@ -212,6 +212,11 @@ impl Catalog {
                 "saved views",
                 "view",
                 tx.row("SELECT 1 FROM saved_views WHERE project_id = $1 LIMIT 1", values![id]).await?,
+            ),
+            (
+                "upstreams",
+                "mirror",
+                tx.row("SELECT 1 FROM upstreams WHERE project_id = $1 LIMIT 1", values![id]).await?,
             ),
         ];
         if let Some((what, command, _)) = in_use.iter().find(|(_, _, found)| found.is_some()) {

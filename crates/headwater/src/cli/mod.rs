@@ -22,6 +22,7 @@ mod gc;
 mod human;
 mod image;
 mod key;
+mod mirror;
 mod out;
 mod people;
 mod pick;
@@ -177,6 +178,14 @@ enum Verb {
         #[command(subcommand)]
         verb: delta::Verb,
     },
+    /// Mirror other image servers: simplestreams, LXD and Incus
+    ///
+    /// An upstream is a server whose images are kept here as it has them, so that hosts find them close by, and also when it is down. What is taken
+    /// is chosen by a filter; a server runs mirrors by itself when they are due.
+    Mirror {
+        #[command(subcommand)]
+        verb: mirror::Verb,
+    },
     Audit(audit::Args),
     /// List and change the keys that sign streams, and those that sign addresses of private files
     ///
@@ -248,6 +257,7 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Token { verb } => token::run(verb, &place, out).await,
         Verb::View { verb } => view::run(verb, &place, out).await,
         Verb::Delta { verb } => delta::run(verb, &place, out).await,
+        Verb::Mirror { verb } => mirror::run(verb, &place, out).await,
         Verb::Audit(args) => audit::run(args, &place, out).await,
         Verb::Key { verb } => key::run(verb, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,

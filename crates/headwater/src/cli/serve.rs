@@ -22,6 +22,7 @@ use crate::http::accept;
 use crate::http::listen::{self, ListenError};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{Settings, State};
+use crate::mirror::{self, Mirrors};
 use crate::publish::{Publisher, SweepTotals};
 use crate::telemetry::{self, LogError, Logs};
 
@@ -156,6 +157,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let catalog = app.catalog.clone();
     let keep = Keep { grace_hours: config.config.grace_hours, audit_days: config.config.audit_days };
     let publisher = app.publisher.clone();
+    let mirrored = publisher.clone();
     let sweeping = tokio::spawn(sweep(publisher.clone(), keep, now));
     let reached = config.config.addresses.clone().unwrap_or_else(|| about::addresses(&host, &addresses));
     // Flags and handed-over sockets are not known to other commands.
@@ -170,6 +172,10 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         let deltas = Deltas::new(publisher, config.config.deltas(true), now).resting_beside(state.sent());
         let at_once = usize::try_from(config.config.deltas.at_once).unwrap_or(1);
         tokio::spawn(Worker::new(deltas, state.operations().clone(), at_once).run(ending.clone()))
+    });
+    let mirroring = config.config.connect.then(|| {
+        let mirrors = Mirrors::new(state.fetcher().client().clone(), mirrored, now);
+        tokio::spawn(mirror::Worker::new(mirrors).run(ending.clone()))
     });
     let background =
         tokio::spawn(background(signals, config.clone(), logs, Arc::clone(&tls), Arc::clone(&state), ending.clone()));
@@ -200,6 +206,11 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         && let Err(error) = building.await
     {
         tracing::error!(%error, "what builds deltas broke off");
+    }
+    if let Some(mirroring) = mirroring
+        && let Err(error) = mirroring.await
+    {
+        tracing::error!(%error, "what runs mirrors broke off");
     }
     state.begin_draining();
     if let Err(error) = operating.await {

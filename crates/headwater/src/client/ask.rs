@@ -150,13 +150,23 @@ impl Session {
         self.understand(response).await
     }
 
+    /// The same for a list that may be as long as a document.
+    pub(super) async fn api_list<T: DeserializeOwned>(&self, address: Url) -> Result<T, ClientError> {
+        let response = self.send(self.request(Method::GET, address)).await?;
+        self.understand_within(response, self.limits.document_bytes).await
+    }
+
     /// The metadata of an answer of the API that is no error. The status counts, as it does for clients (LXD `client/lxd.go`
     /// `lxdParseResponse`).
     pub(super) async fn understand<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        self.understand_within(response, self.limits.object_bytes).await
+    }
+
+    async fn understand_within<T: DeserializeOwned>(&self, response: Response, limit: usize) -> Result<T, ClientError> {
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
-        let body = self.whole(response, self.limits.object_bytes).await?;
+        let body = self.whole(response, limit).await?;
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| self.no_api())?;
         if answer.kind == "error" {
             let said = words(answer.error.as_deref().unwrap_or_default());

@@ -29,6 +29,7 @@ struct ImageObject {
     fingerprint: String,
     size: Option<i64>,
     filename: Option<String>,
+    architecture: Option<String>,
     properties: Option<BTreeMap<String, String>>,
     aliases: Option<Vec<NameObject>>,
     #[serde(rename = "type")]
@@ -83,6 +84,24 @@ pub(super) async fn find(session: &Session, origin: &Origin) -> Result<Offer, Cl
     offer(session, origin, image, fingerprint, target.is_some(), export)
 }
 
+/// All images that the server shows, with the names of their architectures. Those that are not public are passed over where a guest is told of them.
+pub(super) async fn all(session: &Session) -> Result<Vec<(Offer, String)>, ClientError> {
+    greet(session).await?;
+    let address = session.address(["1.0", "images"], &[("recursion", "1")])?;
+    let images: Vec<ImageObject> = session.api_list(address).await?;
+    let mut found = Vec::with_capacity(images.len());
+    for image in images {
+        let fingerprint: Fingerprint = image
+            .fingerprint
+            .parse()
+            .map_err(|_| ClientError::nonsense(&session.name, "has an image whose fingerprint is no SHA-256"))?;
+        let export = session.address(["1.0", "images", &fingerprint.to_string(), "export"], &[])?;
+        let architecture = image.architecture.clone().unwrap_or_default();
+        found.push((described(image, fingerprint, export), architecture));
+    }
+    Ok(found)
+}
+
 fn offer(
     session: &Session,
     origin: &Origin,
@@ -98,11 +117,17 @@ fn offer(
         let what = format!("has a {found} under the name {:?}, where a {wanted} was asked for", origin.name);
         return Err(ClientError::nonsense(&session.name, what));
     }
-    Ok(Offer {
+    let alias = by_alias.then(|| origin.name.clone());
+    Ok(Offer { alias, ..described(image, fingerprint, export) })
+}
+
+fn described(image: ImageObject, fingerprint: Fingerprint, export: Url) -> Offer {
+    Offer {
         fingerprint,
         size: image.size.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0),
-        alias: by_alias.then(|| origin.name.clone()),
+        alias: None,
         about: Some(About {
+            image_type: image_type(image.image_type.as_deref()),
             properties: image.properties.unwrap_or_default(),
             created_at: image.created_at.0,
             expires_at: image.expires_at.0,
@@ -113,10 +138,9 @@ fn offer(
                 .into_iter()
                 .map(|alias| (alias.name, alias.description))
                 .collect(),
-            image_type,
         }),
         files: Files::Export(export),
-    })
+    }
 }
 
 /// Empty stands for a container, in aliases and in images (LXD `shared/api/image.go`).

@@ -33,6 +33,7 @@ mod export;
 pub mod lxd;
 mod origin;
 pub mod push;
+mod server;
 pub mod streams;
 pub mod trust;
 
@@ -42,10 +43,10 @@ use headwater_formats::arch::Architecture;
 
 pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
-pub use origin::{Offer, Origin, Protocol};
+pub use origin::{About, Offer, Origin, Protocol};
+pub use server::Server;
 
 use ask::Session;
-use origin::Files;
 
 /// How long other servers are waited for, and how much they may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,12 +116,7 @@ impl Client {
     /// # Errors
     /// As in [`Client::find`]; what goes wrong later is told by the [`Pump`].
     pub async fn deliver(&self, origin: &Origin, offer: &Offer) -> Result<Delivery, ClientError> {
-        let session = self.session(origin)?;
-        match &offer.files {
-            Files::Export(address) => export::deliver(&session, address.clone(), offer).await,
-            Files::File(address) => direct::deliver(&session, address.clone(), offer).await,
-            Files::Listed { metadata, root } => streams::deliver(session, metadata.clone(), root.clone()).await,
-        }
+        Server::new(self.session(origin)?).deliver(offer).await
     }
 
     fn session(&self, origin: &Origin) -> Result<Session, ClientError> {

@@ -116,6 +116,16 @@ pub struct Offer {
     pub(super) files: Files,
 }
 
+impl Offer {
+    /// An image that a document lists.
+    pub fn listed(fingerprint: Fingerprint, metadata: ListedFile, root: Option<ListedFile>) -> Self {
+        let files = || std::iter::once(&metadata).chain(&root);
+        let size =
+            files().all(|file| file.size > 0).then(|| files().fold(0_u64, |sum, file| sum.saturating_add(file.size)));
+        Self { fingerprint, size, alias: None, about: None, files: Files::Listed { metadata, root } }
+    }
+}
+
 /// What a server says of an image beside its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {

@@ -5,7 +5,7 @@
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::simplestreams::client::{ListedFile, ListedImage, Listing};
-use headwater_formats::simplestreams::parse::{self, ParseError, RelativePath};
+use headwater_formats::simplestreams::parse::{self, Document, ParseError, RelativePath};
 use headwater_formats::simplestreams::{Family, INDEX_PATH};
 use reqwest::Url;
 
@@ -66,6 +66,13 @@ fn by_fingerprint<'a>(
 }
 
 async fn listing(session: &Session) -> Result<Listing, ClientError> {
+    let documents = documents(session).await?;
+    let listed = tokio::task::spawn_blocking(move || Listing::of(&documents, Family::Any)).await;
+    listed.map_err(|error| ClientError::Setup(error.to_string()))
+}
+
+/// All documents with images that the index names.
+pub(super) async fn documents(session: &Session) -> Result<Vec<Document>, ClientError> {
     let unreadable = |error: ParseError| {
         ClientError::nonsense(&session.name, format!("has a list of images that cannot be read: {error}"))
     };
@@ -83,8 +90,7 @@ async fn listing(session: &Session) -> Result<Listing, ClientError> {
         let parsed = tokio::task::spawn_blocking(move || parse::products(&text)).await;
         documents.push(parsed.map_err(|error| ClientError::Setup(error.to_string()))?.map_err(unreadable)?);
     }
-    let listed = tokio::task::spawn_blocking(move || Listing::of(&documents, Family::Any)).await;
-    listed.map_err(|error| ClientError::Setup(error.to_string()))
+    Ok(documents)
 }
 
 /// The address of a path in a document: below the address that people configure, whose query stays.

@@ -227,6 +227,7 @@ impl Fetch {
             update_source: self.update_source(offer),
             fingerprint: Some(offer.fingerprint),
             published_by: course.access.identity().map(|identity| identity.id),
+            given: None,
         }
     }
 

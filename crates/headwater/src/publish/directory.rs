@@ -23,7 +23,7 @@ use headwater_formats::names::{AliasName, ProjectName};
 use headwater_formats::timestamp::Timestamp;
 
 use super::ingest::Expected;
-use super::{Listing, Packing, Progress, PublishError, Published, Publisher, Source, blocking, hash};
+use super::{Listing, Packing, Prepared, Progress, PublishError, Published, Publisher, Source, blocking, hash};
 use crate::catalog::ImageAlias;
 
 /// Endings of a tarball's name.
@@ -250,7 +250,8 @@ impl Publisher {
         let listing = Listing { aliases, public, properties, ..Listing::default() };
         let mut published = Vec::new();
         for staging in staged {
-            published.push(self.commit(staging, &project, &listing, now).await?);
+            let prepared = Prepared { staging, project: project.clone(), listing: listing.clone() };
+            published.push(self.list_one(prepared, now).await?);
         }
         Ok(published)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 
+use headwater_formats::arch::Architecture;
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::{FileFormat, Image, ImageFile, ImageFiles, ImageType};
 use headwater_formats::inspect::{self, InspectError, Inspected, Limits, Part};
@@ -91,6 +92,18 @@ pub(super) fn stage(
 }
 
 impl Staging {
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(super) fn architecture(&self) -> Architecture {
+        self.metadata.architecture
+    }
+
+    pub(super) fn image_type(&self) -> ImageType {
+        self.image_type
+    }
+
     /// The image, listed to nobody but its own project, with the properties of its metadata.yaml.
     pub(super) fn image(&self, named: &Filename, now: Timestamp) -> Image {
         let (ImageFiles::Unified(first) | ImageFiles::Split { metadata: first, .. }) = self.files;

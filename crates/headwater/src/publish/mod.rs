@@ -43,14 +43,15 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use headwater_formats::arch::Architecture;
 use headwater_formats::digest::Fingerprint;
-use headwater_formats::image::{Image, UpdateSource};
+use headwater_formats::image::{Image, ImageType, UpdateSource};
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 
 use crate::auth::{Actor, IdentityId, Viewer};
-use crate::blobs::Blobs;
-use crate::catalog::{Catalog, CatalogError, Committed, ImageAlias, NewImage, Project, StoredImage};
+use crate::blobs::{Blobs, Placed};
+use crate::catalog::{Catalog, CatalogError, Committed, Given, ImageAlias, NewImage, Project, StoredImage};
 use crate::fail_point;
 
 pub use directory::{DirectoryRequest, PlannedImage, plan_directory};
@@ -164,6 +165,8 @@ pub struct Listing {
     pub fingerprint: Option<Fingerprint>,
     /// Who may manage it as its publisher; `None` is who publishes it.
     pub published_by: Option<IdentityId>,
+    /// Where its upstream has it, when it is mirrored.
+    pub given: Option<Given>,
 }
 
 /// What an image's file is said to be called.
@@ -195,6 +198,26 @@ pub trait Progress: Send + Sync {
 /// Tells nobody.
 pub struct Silent;
 impl Progress for Silent {}
+
+/// An image that was taken in and found good, and is not listed yet. Dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Prepared {
+    staging: Staging,
+    project: ProjectName,
+    listing: Listing,
+}
+
+impl Prepared {
+    /// The architecture that the image names.
+    pub fn architecture(&self) -> Architecture {
+        self.staging.architecture()
+    }
+
+    /// What its files make it.
+    pub fn image_type(&self) -> ImageType {
+        self.staging.image_type()
+    }
+}
 
 /// What came of a request.
 #[derive(Debug, Clone)]
@@ -253,13 +276,27 @@ impl Publisher {
         progress: Arc<dyn Progress>,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Published, PublishError> {
-        let project = self.require_project(&request.project).await?;
-        let Request { project: name, first, root, listing, packing } = request;
+        let prepared = self.prepare(request, progress).await?;
+        self.list_one(prepared, now()).await
+    }
+
+    /// Takes in and checks one image, and lists nothing yet: see [`Publisher::list`].
+    pub async fn prepare(&self, request: Request, progress: Arc<dyn Progress>) -> Result<Prepared, PublishError> {
+        let found = self.require_project(&request.project).await?;
+        let Request { project, first, root, listing, packing } = request;
         // Who announced a fingerprint looks for it.
         let packing = if listing.fingerprint.is_some() { Packing::AsGiven } else { packing };
-        let packing = packing.in_project(&project);
+        let packing = packing.in_project(&found);
         let staging = self.stage(first, root, Expected::default(), packing, progress).await?;
-        self.commit(staging, &name, &listing, now()).await
+        if let Some(expected) = listing.fingerprint.filter(|expected| *expected != staging.fingerprint()) {
+            return Err(PublishError::Fingerprint { expected, found: staging.fingerprint() });
+        }
+        Ok(Prepared { staging, project, listing })
+    }
+
+    async fn list_one(&self, prepared: Prepared, now: Timestamp) -> Result<Published, PublishError> {
+        let mut listed = self.list(vec![prepared], now).await?;
+        listed.pop().ok_or_else(|| CatalogError::Corrupt("an image is missing".into()).into())
     }
 
     /// So that nobody uploads gigabytes before hearing that the project is missing.
@@ -289,49 +326,51 @@ impl Publisher {
         blocking(work).await
     }
 
-    async fn commit(
-        &self,
-        staging: Staging,
-        project: &ProjectName,
-        listing: &Listing,
-        now: Timestamp,
-    ) -> Result<Published, PublishError> {
-        let mut image = staging.image(&listing.filename, now);
-        if let Some(expected) = listing.fingerprint.filter(|expected| *expected != image.fingerprint) {
-            return Err(PublishError::Fingerprint { expected, found: image.fingerprint });
+    /// Lists images that were taken in, all in one transaction, or none: what comes back has one entry for each, in their order. Their bytes are made
+    /// durable side by side before that.
+    pub async fn list(&self, prepared: Vec<Prepared>, now: Timestamp) -> Result<Vec<Published>, PublishError> {
+        let (mut new, mut packed, mut placing) = (Vec::new(), Vec::new(), Vec::new());
+        for Prepared { staging, project, listing } in prepared {
+            let mut image = staging.image(&listing.filename, now);
+            listing.apply(&mut image);
+            let repacked_from = match &staging.packed {
+                Packed::Anew { from, .. } => Some(*from),
+                Packed::AsGiven | Packed::Left(_) => None,
+            };
+            if let Some(from) = repacked_from {
+                image.properties.insert(REPACKED_FROM.to_owned(), from.to_string());
+            }
+            packed.push(staging.packed.clone());
+            placing.push(tokio::task::spawn_blocking(move || staging.place()));
+            new.push(NewImage {
+                project,
+                image,
+                aliases: listing.aliases,
+                new_aliases: listing.new_aliases,
+                published_by: listing.published_by,
+                given: listing.given,
+                repacked_from,
+            });
         }
-        listing.apply(&mut image);
-        let packed = staging.packed.clone();
-        let repacked_from = match &packed {
-            Packed::Anew { from, .. } => Some(*from),
-            Packed::AsGiven | Packed::Left(_) => None,
-        };
-        if let Some(from) = repacked_from {
-            image.properties.insert(REPACKED_FROM.to_owned(), from.to_string());
+        let mut placed = Vec::with_capacity(placing.len());
+        for place in placing {
+            placed.push(joined(place.await).await?);
         }
-        let mut placed = blocking(move || staging.place()).await?;
-        let new = NewImage {
-            project: project.clone(),
-            image,
-            aliases: listing.aliases.clone(),
-            new_aliases: listing.new_aliases,
-            published_by: listing.published_by,
-            repacked_from,
-        };
         fail_point::reached("publish::before-commit");
-        let ensure = || {
-            placed.iter_mut().try_for_each(|blob| blob.ensure())?;
+        let ensure = |number: usize| {
+            placed.get_mut(number).into_iter().flatten().try_for_each(|blob: &mut Placed| blob.ensure())?;
             fail_point::reached("publish::ensured");
             Ok(())
         };
-        let committed = self.catalog.commit_image(&new, now, ensure).await?;
+        let committed = self.catalog.commit_images(&new, now, ensure).await?;
         fail_point::reached("publish::after-commit");
         // Not before: as long as these are there, no sweep removes the bytes.
         drop(placed);
-        Ok(match committed {
+        let published = committed.into_iter().zip(packed).map(|(committed, packed)| match committed {
             Committed::New(image) => Published { image, already: false, packed },
             Committed::Already(image) => Published { image, already: true, packed },
-        })
+        });
+        Ok(published.collect())
     }
 }
 
@@ -360,7 +399,11 @@ impl Listing {
 
 /// Runs what blocks where blocking is allowed; a panic in there goes on here.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    joined(tokio::task::spawn_blocking(work).await).await
+}
+
+async fn joined<T>(done: Result<T, tokio::task::JoinError>) -> T {
+    match done {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

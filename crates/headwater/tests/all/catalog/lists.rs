@@ -218,7 +218,8 @@ async fn a_catalog_without_words_is_filled_when_it_is_opened(home: &Home) {
     catalog.close().await;
     let before = "DELETE FROM schema_migrations WHERE number >= 7; DROP TABLE words; DROP INDEX aliases_folded; \
          ALTER TABLE aliases DROP COLUMN folded; DROP TABLE deltas; DROP TABLE held; \
-         ALTER TABLE projects DROP COLUMN repack; CREATE TABLE jobs (id BIGINT)";
+         ALTER TABLE projects DROP COLUMN repack; CREATE TABLE jobs (id BIGINT); DROP TABLE upstream_images; \
+         DROP TABLE upstreams; ALTER TABLE products DROP COLUMN given_names";
     behind(home, before).await;
     let catalog = home.open().await;
     all_agree(home, &catalog, &PROJECTS, "after the migration").await;

@@ -13,6 +13,7 @@ mod files;
 mod held;
 mod identities;
 mod lists;
+mod mirrored;
 mod model;
 mod moments;
 mod opening;

@@ -177,6 +177,7 @@ pub(crate) fn listed(number: u32) -> headwater::catalog::NewImage {
         aliases: Vec::new(),
         new_aliases: false,
         published_by: None,
+        given: None,
         repacked_from: None,
     }
 }

@@ -126,6 +126,7 @@ pub(crate) fn new(project_name: &str, image: Image, aliases: &[&str]) -> NewImag
         aliases: aliases.iter().map(|name| alias(name).into()).collect(),
         new_aliases: false,
         published_by: None,
+        given: None,
         repacked_from: None,
     }
 }

@@ -1,0 +1,310 @@
+//! What was taken from an upstream: which images, what the upstream calls their products and versions, and since when it lists them no more.
+//!
+//! An image that somebody else published, or that several upstreams list, is one image: it goes only when nobody has it any more for a reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_formats::digest::Fingerprint;
+use headwater_formats::image::Image;
+use headwater_formats::names::{ProjectName, VersionName};
+use headwater_formats::product::Line;
+use headwater_formats::timestamp::Timestamp;
+use serde_json::Value as Json;
+
+use super::audit::{Action, record};
+use super::engine::{Batch, Tx, values};
+use super::images::look;
+use super::place::{free_version, keep_version, taken};
+use super::remove::retire;
+use super::rows::{self, ImageRow, to_json};
+use super::sight::project_id;
+use super::{Catalog, CatalogError, UpstreamId, bump_revision, changes, names};
+
+/// What an upstream says of a product; it is given out again as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GivenProduct {
+    /// Its key.
+    pub key: String,
+    /// All its names.
+    pub names: Vec<String>,
+    /// Fields that mean nothing here.
+    pub extra: BTreeMap<String, Json>,
+}
+
+/// Where an upstream has an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Which one; `None` for an image that was carried here from an upstream that is not known any more.
+    pub upstream: Option<UpstreamId>,
+    /// In which product.
+    pub product: GivenProduct,
+    /// In which version.
+    pub version: VersionName,
+    /// Fields of the version that mean nothing here.
+    pub version_extra: BTreeMap<String, Json>,
+    /// Whether it is placed there; else by its own properties, and what is said of the product here is only remembered.
+    pub placed: bool,
+}
+
+/// An image that was taken from an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored {
+    /// Which image.
+    pub fingerprint: Fingerprint,
+    /// The key of its product there.
+    pub product: String,
+    /// Its version there.
+    pub version: String,
+    /// Since when the upstream lists it no more.
+    pub gone_at: Option<Timestamp>,
+    /// Whether the project has it (still): it may have been deleted by hand.
+    pub here: bool,
+}
+
+impl Catalog {
+    /// What was taken from an upstream, up to `limit` images after the given one, in the order of their fingerprints.
+    pub async fn mirrored(
+        &self,
+        upstream: UpstreamId,
+        after: Option<&Fingerprint>,
+        limit: usize,
+    ) -> Result<Vec<Mirrored>, CatalogError> {
+        let sql = "SELECT m.fingerprint, m.product, m.version, m.gone_at, i.id FROM upstream_images m \
+             JOIN upstreams u ON u.id = m.upstream_id \
+             LEFT JOIN images i ON i.project_id = u.project_id AND i.fingerprint = m.fingerprint \
+             WHERE m.upstream_id = $1 AND m.fingerprint > $2 ORDER BY m.fingerprint LIMIT $3";
+        let after = after.map(Fingerprint::to_string).unwrap_or_default();
+        let found = self.engine.fetch(sql, values![upstream.0, after, rows::limit(limit)]).await?;
+        let read = |row: &super::engine::Row| {
+            Ok(Mirrored {
+                fingerprint: rows::parse("a fingerprint", &row.text(0)?)?,
+                product: row.text(1)?,
+                version: row.text(2)?,
+                gone_at: row.opt_int(3)?.map(rows::time).transpose()?,
+                here: row.opt_int(4)?.is_some(),
+            })
+        };
+        found.iter().map(read).collect()
+    }
+
+    /// Which of these images the project has.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn present(
+        &self,
+        project: &ProjectName,
+        fingerprints: &[Fingerprint],
+    ) -> Result<BTreeSet<Fingerprint>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let id = project_id(&mut tx, project).await?;
+        let texts: Vec<String> = fingerprints.iter().map(Fingerprint::to_string).collect();
+        let mut found = BTreeSet::new();
+        for batch in Batch::of(&texts) {
+            let mut values = values![id];
+            let list = batch.bind(&mut values);
+            let sql =
+                format!("SELECT i.fingerprint FROM images i WHERE i.project_id = $1 AND i.fingerprint IN ({list})");
+            for row in tx.rows(sql, values).await? {
+                found.insert(rows::parse("a fingerprint", &row.text(0)?)?);
+            }
+        }
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Writes down that an upstream lists images that came to its project from other upstreams, with the keys of their products and the
+    /// names of their versions there. Images that nobody mirrors are passed over: they stay whatever upstreams do.
+    pub async fn note_shared(
+        &self,
+        upstream: UpstreamId,
+        listed: &[(Fingerprint, String, String)],
+    ) -> Result<(), CatalogError> {
+        if listed.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.engine.write().await?;
+        for (fingerprint, product, version) in listed {
+            let sql = "INSERT INTO upstream_images (upstream_id, fingerprint, product, version) \
+                 SELECT u.id, $2, $3, $4 FROM upstreams u WHERE u.id = $1 AND EXISTS (SELECT 1 FROM upstream_images m \
+                 JOIN upstreams o ON o.id = m.upstream_id WHERE m.fingerprint = $2 AND o.project_id = u.project_id) \
+                 ON CONFLICT (upstream_id, fingerprint) DO NOTHING";
+            tx.execute(sql, values![upstream.0, fingerprint.to_string(), product.as_str(), version.as_str()]).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Writes down which images the upstream ceased to list, and which it lists again.
+    pub async fn note_gone(
+        &self,
+        upstream: UpstreamId,
+        gone: &[Fingerprint],
+        back: &[Fingerprint],
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        if gone.is_empty() && back.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.engine.write().await?;
+        for (fingerprints, at) in [(gone, Some(now.unix())), (back, None)] {
+            for fingerprint in fingerprints {
+                let sql = "UPDATE upstream_images SET gone_at = $3 WHERE upstream_id = $1 AND fingerprint = $2";
+                tx.execute(sql, values![upstream.0, fingerprint.to_string(), at]).await?;
+            }
+        }
+        tx.commit().await
+    }
+
+    /// Says anew what the upstream says of a product and of its versions. Whether that changed anything; a product that is not here is passed over.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn describe_product(
+        &self,
+        project: &ProjectName,
+        product: &GivenProduct,
+        versions: &BTreeMap<VersionName, BTreeMap<String, Json>>,
+        now: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let project = project_id(&mut tx, project).await?;
+        let sql = "SELECT id, extra, given_names FROM products WHERE project_id = $1 AND key = $2";
+        let Some(row) = tx.row(sql, values![project, product.key.as_str()]).await? else { return Ok(false) };
+        let id = row.int(0)?;
+        let (extra, given) = (to_json(&product.extra)?, to_json(&product.names)?);
+        let mut changed = row.text(1)? != extra || row.opt_text(2)?.as_deref() != Some(given.as_str());
+        if changed {
+            let sql = "UPDATE products SET extra = $2, given_names = $3 WHERE id = $1";
+            tx.execute(sql, values![id, extra, given]).await?;
+        }
+        for (version, extra) in versions {
+            let sql = "UPDATE versions SET extra = $3 WHERE product_id = $1 AND name = $2 AND extra <> $3";
+            changed |= tx.execute(sql, values![id, version.as_str(), to_json(extra)?]).await? > 0;
+        }
+        if changed {
+            names::refresh(&mut tx, id).await?;
+            bump_revision(&mut tx, now).await?;
+            tx.commit().await?;
+        }
+        Ok(changed)
+    }
+
+    /// Takes images away that an upstream lists no more: they go as by [`Catalog::delete_image`], unless another upstream of the project lists
+    /// them. What is not (any more) of this upstream is passed over. How many went.
+    pub async fn remove_mirrored(
+        &self,
+        upstream: UpstreamId,
+        fingerprints: &[Fingerprint],
+        now: Timestamp,
+    ) -> Result<u64, CatalogError> {
+        let mut tx = self.engine.write().await?;
+        let sql = "SELECT p.id, p.name FROM upstreams u JOIN projects p ON p.id = u.project_id WHERE u.id = $1";
+        let Some(row) = tx.row(sql, values![upstream.0]).await? else { return Ok(0) };
+        let (project, name) = (row.int(0)?, rows::parse::<ProjectName>("a project's name", &row.text(1)?)?);
+        let (mut noted, mut removed) = (0, 0);
+        for fingerprint in fingerprints {
+            let text = fingerprint.to_string();
+            let sql = "DELETE FROM upstream_images WHERE upstream_id = $1 AND fingerprint = $2";
+            if tx.execute(sql, values![upstream.0, text.as_str()]).await? == 0 {
+                continue;
+            }
+            noted += 1;
+            let sql = "SELECT 1 FROM upstream_images m JOIN upstreams u ON u.id = m.upstream_id \
+                 WHERE m.fingerprint = $1 AND u.project_id = $2 LIMIT 1";
+            if tx.row(sql, values![text.as_str(), project]).await?.is_some() {
+                continue;
+            }
+            let Some(row) = look(&mut tx, project, fingerprint).await? else { continue };
+            retire(&mut tx, project, &row, now).await?;
+            let detail = [("filename", row.image.filename.as_str()), ("upstream", "gone")];
+            record(&mut tx, &self.actor, Action::ImageDeleted, Some(&name), &text, &detail, now).await?;
+            removed += 1;
+        }
+        if removed > 0 {
+            bump_revision(&mut tx, now).await?;
+        }
+        if noted > 0 {
+            tx.commit().await?;
+        }
+        Ok(removed)
+    }
+}
+
+/// The place where an upstream has an image.
+pub(super) struct GivenPlace {
+    pub(super) product: i64,
+    pub(super) version: VersionName,
+    /// Images of the same upstream that stood in its way in that version: the upstream has replaced them without another name for the
+    /// version.
+    pub(super) replaces: Vec<ImageRow>,
+}
+
+/// Finds or makes the product and version where an upstream has an image. Where somebody else's image stands in its way, the next free name
+/// of a version is taken.
+pub(super) async fn place_given(
+    tx: &mut Tx,
+    project: i64,
+    image: &Image,
+    given: &Given,
+) -> Result<Option<GivenPlace>, CatalogError> {
+    let Some(line) = Line::of_image(image) else { return Ok(None) };
+    let sql = "INSERT INTO products (project_id, key, os, release, variant, architecture, extra, given_names) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project_id, key) DO UPDATE \
+         SET extra = excluded.extra, given_names = excluded.given_names RETURNING id";
+    let values = values![
+        project,
+        given.product.key.as_str(),
+        line.os.to_lowercase(),
+        line.release.to_lowercase(),
+        line.variant.to_lowercase(),
+        line.architecture.name(),
+        to_json(&given.product.extra)?,
+        to_json(&given.product.names)?,
+    ];
+    let row = tx.row(sql, values).await?;
+    let product = row.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?.int(0)?;
+    let (mut replaces, mut foreign) = (Vec::new(), false);
+    for other in taken(tx, product, "=", &given.version, image).await? {
+        let sql = "SELECT 1 FROM upstream_images WHERE upstream_id = $1 AND fingerprint = $2";
+        let values = values![given.upstream.map(|id| id.0), other.image.fingerprint.to_string()];
+        match tx.row(sql, values).await? {
+            Some(_) => replaces.push(other),
+            None => foreign = true,
+        }
+    }
+    let version = if foreign {
+        replaces.clear();
+        free_version(tx, product, image, given.version.clone()).await?
+    } else {
+        given.version.clone()
+    };
+    keep_version(tx, product, &version, &given.version_extra).await?;
+    Ok(Some(GivenPlace { product, version, replaces }))
+}
+
+/// Puts an image in the place of one that its upstream has replaced: the fixed aliases of the old one lead to the new one.
+pub(super) async fn replace(
+    tx: &mut Tx,
+    project: i64,
+    old: &ImageRow,
+    new: i64,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    tx.execute("UPDATE aliases SET image_id = $1 WHERE image_id = $2", values![new, old.id]).await?;
+    changes::names_of_image(tx, new).await?;
+    let sql = "DELETE FROM upstream_images WHERE fingerprint = $1 \
+         AND upstream_id IN (SELECT u.id FROM upstreams u WHERE u.project_id = $2)";
+    tx.execute(sql, values![old.image.fingerprint.to_string(), project]).await?;
+    retire(tx, project, old, now).await
+}
+
+/// Notes that an image was taken from an upstream, or that it is listed there (again).
+pub(super) async fn note(tx: &mut Tx, image: &Fingerprint, given: &Given) -> Result<(), CatalogError> {
+    let Some(upstream) = given.upstream else { return Ok(()) };
+    let sql = "INSERT INTO upstream_images (upstream_id, fingerprint, product, version) \
+         SELECT u.id, $2, $3, $4 FROM upstreams u WHERE u.id = $1 \
+         ON CONFLICT (upstream_id, fingerprint) DO UPDATE SET product = excluded.product, version = excluded.version, gone_at = NULL";
+    let values = values![upstream.0, image.to_string(), given.product.key.as_str(), given.version.as_str()];
+    tx.execute(sql, values).await?;
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! What an upstream offers, whatever it speaks: products with versions and images, and where the bytes of each image are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use headwater_formats::arch::Architecture;
+use headwater_formats::digest::{Digest, Fingerprint};
+use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
+use headwater_formats::names::VersionName;
+use headwater_formats::product::{Line, Product, Version, version_name};
+use headwater_formats::simplestreams::client::ListedFile;
+use headwater_formats::simplestreams::parse::{Document, RelativePath};
+use headwater_formats::simplestreams::select::Selection;
+use headwater_formats::simplestreams::{Family, convert};
+use headwater_formats::timestamp::Timestamp;
+
+use crate::client::Offer;
+
+/// The property that says for which family of clients an image is listed alone.
+const FAMILIES: &str = "headwater.families";
+
+/// What an upstream offers and was chosen.
+#[derive(Debug, Default)]
+pub struct Offered {
+    /// In the order of the documents; of the LXD API in the order of their keys. A fingerprint is there once.
+    pub products: Vec<Product>,
+    /// How the bytes of each image come.
+    pub offers: HashMap<Fingerprint, Offer>,
+    /// The keys of all its products, chosen or not.
+    pub keys: BTreeSet<String>,
+    /// Whether products, versions and names are the upstream's own; else they follow from the properties of the images.
+    pub placed: bool,
+}
+
+impl Offered {
+    /// What documents list, in words of ours.
+    pub fn by_documents(documents: Vec<Document>, selection: &Selection, both_families: bool, now: Timestamp) -> Self {
+        let mut offered = Self { placed: true, ..Self::default() };
+        let mut seen = BTreeSet::new();
+        for document in documents {
+            offered.keys.extend(document.products.keys().cloned());
+            let document = selection.narrow(document);
+            let places = places(&document);
+            for mut product in selection.view.apply(convert::products(&document, Family::Any, now)) {
+                for version in &mut product.versions {
+                    version.images.retain_mut(|image| {
+                        if both_families {
+                            image.properties.remove(FAMILIES);
+                        }
+                        let Some(offer) = listed(image, &places) else { return false };
+                        let new = seen.insert(image.fingerprint);
+                        if new {
+                            offered.offers.insert(image.fingerprint, offer);
+                        }
+                        new
+                    });
+                }
+                offered.add(product);
+            }
+        }
+        offered
+    }
+
+    /// What the API of a server shows, placed as it would be if it were published here. Images that name no system are in no product, so that they are taken
+    /// only when everything is.
+    pub fn by_images(images: Vec<(Offer, String)>, selection: &Selection, now: Timestamp) -> Self {
+        let mut offered = Self::default();
+        let mut products: BTreeMap<String, Product> = BTreeMap::new();
+        let mut loose = Vec::new();
+        for (offer, architecture) in images {
+            let Some(image) = described(&offer, &architecture, now) else { continue };
+            if offered.offers.insert(image.fingerprint, offer).is_some() {
+                continue;
+            }
+            let (key, line) = match Line::of_image(&image) {
+                Some(line) => (line.key(), line),
+                None => {
+                    loose.push(image);
+                    continue;
+                }
+            };
+            let product = products.entry(key.clone()).or_insert_with(|| empty(key, line));
+            let name = version_name(&image);
+            match product.versions.iter_mut().find(|version| version.name == name) {
+                Some(version) => version.images.push(image),
+                None => product.versions.push(version(name, vec![image])),
+            }
+        }
+        offered.keys = products.keys().cloned().collect();
+        for mut product in products.into_values() {
+            product.versions.sort_by(|one, other| one.name.cmp(&other.name));
+            if let Some(product) = selection.view.narrow(product) {
+                offered.add(product);
+            }
+        }
+        if selection.is_everything() {
+            for image in loose {
+                // A product of its own for each, so that none is an older version of another.
+                let key = image.fingerprint.to_string();
+                let line = Line {
+                    os: String::new(),
+                    release: String::new(),
+                    variant: String::new(),
+                    architecture: image.architecture,
+                };
+                offered.keys.insert(key.clone());
+                let versions = vec![version(version_name(&image), vec![image])];
+                offered.add(Product { versions, ..empty(key, line) });
+            }
+        }
+        offered
+    }
+
+    /// Without versions that are left empty.
+    fn add(&mut self, mut product: Product) {
+        product.versions.retain(|version| !version.images.is_empty());
+        if !product.versions.is_empty() {
+            self.products.push(product);
+        }
+    }
+}
+
+fn empty(key: String, line: Line) -> Product {
+    Product {
+        key,
+        line,
+        release_title: None,
+        release_codename: None,
+        version: None,
+        aliases: Vec::new(),
+        extra: BTreeMap::new(),
+        versions: Vec::new(),
+    }
+}
+
+fn version(name: VersionName, images: Vec<Image>) -> Version {
+    Version { name, extra: BTreeMap::new(), images, deltas: Vec::new() }
+}
+
+/// Where a document has files of these digests.
+fn places(document: &Document) -> HashMap<Digest, RelativePath> {
+    let versions = document.products.values().flat_map(|product| product.versions.values());
+    let items = versions.flat_map(|version| version.items.values());
+    items.filter_map(|item| Some((item.sha256?, item.path.clone()?))).collect()
+}
+
+fn listed(image: &Image, places: &HashMap<Digest, RelativePath>) -> Option<Offer> {
+    let file = |file: &ImageFile| {
+        let path = places.get(&file.digest)?.clone();
+        Some(ListedFile { path, size: file.size, sha256: Some(file.digest) })
+    };
+    match &image.files {
+        ImageFiles::Unified(only) => Some(Offer::listed(image.fingerprint, file(only)?, None)),
+        ImageFiles::Split { metadata, root } => {
+            Some(Offer::listed(image.fingerprint, file(metadata)?, Some(file(root)?)))
+        }
+    }
+}
+
+/// The image as far as it is known before its bytes are here: which files it has, only they tell.
+fn described(offer: &Offer, architecture: &str, now: Timestamp) -> Option<Image> {
+    let about = offer.about.clone().unwrap_or_default();
+    let architecture: Architecture = architecture.parse().ok()?;
+    let bytes: [u8; 32] = *offer.fingerprint.as_bytes();
+    let file = ImageFile {
+        digest: Digest::from_bytes(bytes),
+        size: offer.size.unwrap_or_default(),
+        format: FileFormat::Tar(Compression::None),
+    };
+    Some(Image {
+        fingerprint: offer.fingerprint,
+        image_type: about.image_type.unwrap_or(ImageType::Container),
+        architecture,
+        files: ImageFiles::Unified(file),
+        filename: about.filename,
+        created_at: about.created_at.unwrap_or(now),
+        uploaded_at: now,
+        public: true,
+        expires_at: about.expires_at.filter(|at| *at > Timestamp::EPOCH),
+        last_used_at: None,
+        auto_update: false,
+        properties: about.properties,
+        profiles: Vec::new(),
+        update_source: None,
+    })
+}

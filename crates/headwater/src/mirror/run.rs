@@ -1,0 +1,325 @@
+//! A run of a mirror, from the claim to the last image that goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_formats::digest::Fingerprint;
+use headwater_formats::names::UpstreamName;
+use headwater_formats::simplestreams::select::Selection;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::plan::{self, Plan, Take, TakeImage};
+use super::take::Taking;
+use super::{Course, Event, MirrorError, Mirrors, Offered, Step, Terms};
+use crate::catalog::{GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun};
+use crate::client::trust::Trust;
+use crate::client::{Offer, Server};
+use crate::publish::Prepared;
+
+/// For how many seconds an upstream is claimed at a time.
+const CLAIM: i64 = 60;
+/// How often a claim is renewed.
+const RENEW: Duration = Duration::from_secs(15);
+/// Rows that are read, or images that go, at a time.
+const PAGE: usize = 1000;
+/// Most images that are listed in one transaction.
+const TOGETHER: usize = 64;
+/// Of so many images in a row that cannot be taken, no more are tried.
+const HOPELESS: usize = 20;
+/// After a run that failed, the next is due no later than this.
+const AGAIN: u32 = 900;
+
+/// An upstream, and what is to be done about it.
+#[derive(Debug)]
+pub struct Planned {
+    /// The upstream.
+    pub upstream: Upstream,
+    /// What it offers.
+    pub offered: Offered,
+    /// The difference.
+    pub plan: Plan,
+    /// The images that came from it until now.
+    held: BTreeSet<Fingerprint>,
+    server: Server,
+}
+
+impl Planned {
+    /// Bytes of the images to take, as far as the upstream tells.
+    pub fn bytes(&self) -> u64 {
+        let images = self.plan.take.iter().flat_map(|take| &take.images);
+        images.fold(0, |sum, one| sum.saturating_add(one.image.files.size()))
+    }
+
+    /// How many images are to be taken.
+    pub fn images(&self) -> u64 {
+        self.plan.take.iter().fold(0, |sum, take| sum.saturating_add(take.images.len() as u64))
+    }
+}
+
+impl Mirrors {
+    /// What a run would do now.
+    ///
+    /// # Errors
+    /// When the upstream cannot be asked or believed.
+    pub async fn plan(&self, name: &UpstreamName, terms: Terms) -> Result<Planned, MirrorError> {
+        let upstream = self.publisher.catalog.upstream(name).await?;
+        self.planned(upstream, terms).await
+    }
+
+    /// Runs an upstream now.
+    ///
+    /// # Errors
+    /// Why it ended early; that is kept with the upstream, too. Images that could not be taken are no error: they are counted.
+    pub async fn run(&self, name: &UpstreamName, terms: Terms, course: &Course) -> Result<UpstreamRun, MirrorError> {
+        let now = (self.now)();
+        let claimed = self.publisher.catalog.claim_upstream(name, &self.name, now, now.plus_seconds(CLAIM)).await?;
+        match claimed {
+            UpstreamClaim::Taken(upstream) => self.claimed(*upstream, terms, course).await,
+            UpstreamClaim::Busy => Err(MirrorError::Busy(name.clone())),
+        }
+    }
+
+    /// Runs the upstream that is due longest, if one is.
+    ///
+    /// # Errors
+    /// Those of the catalog; how the run ended is in the pair.
+    pub async fn run_due(
+        &self,
+        course: &Course,
+    ) -> Result<Option<(UpstreamName, Result<UpstreamRun, MirrorError>)>, MirrorError> {
+        let now = (self.now)();
+        let until = now.plus_seconds(CLAIM);
+        let Some(upstream) = self.publisher.catalog.claim_due_upstream(&self.name, now, until).await? else {
+            return Ok(None);
+        };
+        let name = upstream.name.clone();
+        Ok(Some((name, self.claimed(upstream, Terms::default(), course).await)))
+    }
+
+    /// Runs an upstream that is claimed, and gives the claim back.
+    async fn claimed(&self, upstream: Upstream, terms: Terms, course: &Course) -> Result<UpstreamRun, MirrorError> {
+        let (id, name, every) = (upstream.id, upstream.name.clone(), upstream.settings.every);
+        let began = (self.now)();
+        let mut run = UpstreamRun { began_at: began.unix(), ..UpstreamRun::default() };
+        let renewing = self.renew(id, &name);
+        let work = self.work(upstream, terms, course, &mut run);
+        let done = tokio::select! {
+            done = work => done,
+            () = renewing => Err(MirrorError::Lost(name)),
+        };
+        let ended = (self.now)();
+        run.ended_at = ended.unix();
+        if let Err(error) = &done {
+            run.why = error.to_string();
+        }
+        let wait = if run.why.is_empty() { every } else { every.min(AGAIN) };
+        let due = (every > 0).then(|| ended.plus_seconds(wait.into()));
+        // One that was stopped is due as before: whoever starts next goes on.
+        let kept = (!matches!(done, Err(MirrorError::Stopped | MirrorError::Lost(_)))).then_some(&run);
+        self.publisher.catalog.end_upstream_claim(id, &self.name, kept, due).await?;
+        done.map(|()| run)
+    }
+
+    /// Renews the claim until it is lost.
+    async fn renew(&self, id: UpstreamId, name: &UpstreamName) {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            let until = (self.now)().plus_seconds(CLAIM);
+            match self.publisher.catalog.keep_upstream_claim(id, &self.name, until).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // The next try may do better, and a claim lasts for several.
+                Err(error) => tracing::warn!(upstream = %name, %error, "the claim of a mirror's run was not renewed"),
+            }
+        }
+    }
+
+    async fn planned(&self, upstream: Upstream, terms: Terms) -> Result<Planned, MirrorError> {
+        let trust = Trust::from_pem(&upstream.settings.certificate)?;
+        let server = self.client.server(&upstream.server, &trust)?;
+        let selection: Selection = upstream.settings.filter.parse()?;
+        let now = (self.now)();
+        let offered = match upstream.protocol {
+            UpstreamProtocol::SimpleStreams => {
+                let (documents, both) = (server.documents().await?, upstream.settings.both_families);
+                aside(move || Offered::by_documents(documents, &selection, both, now)).await
+            }
+            UpstreamProtocol::Lxd | UpstreamProtocol::Incus => {
+                let images = server.images().await?;
+                aside(move || Offered::by_images(images, &selection, now)).await
+            }
+        };
+        let catalog = &self.publisher.catalog;
+        let mut held: Vec<Mirrored> = Vec::new();
+        loop {
+            let page = catalog.mirrored(upstream.id, held.last().map(|row| &row.fingerprint), PAGE).await?;
+            let more = page.len() >= PAGE;
+            held.extend(page);
+            if !more {
+                break;
+            }
+        }
+        let listed: Vec<Fingerprint> = offered.offers.keys().copied().collect();
+        let present: BTreeSet<Fingerprint> = catalog.present(&upstream.project, &listed).await?;
+        let plan = plan::plan(&offered, &held, &present, &upstream.settings, terms.accept_loss, now)?;
+        let held = held.iter().map(|row| row.fingerprint).collect();
+        Ok(Planned { upstream, offered, plan, held, server })
+    }
+
+    async fn work(
+        &self,
+        upstream: Upstream,
+        terms: Terms,
+        course: &Course,
+        run: &mut UpstreamRun,
+    ) -> Result<(), MirrorError> {
+        let planning = self.planned(upstream, terms);
+        let mut planned = tokio::select! {
+            biased;
+            () = course.stop.cancelled() => return Err(MirrorError::Stopped),
+            planned = planning => planned?,
+        };
+        run.listed = planned.plan.listed;
+        let removed = planned.plan.remove.len() as u64;
+        let (images, bytes) = (planned.images(), planned.bytes());
+        (course.tell)(Event::Planned { listed: run.listed, images, bytes, removed });
+        let (catalog, id, now) = (&self.publisher.catalog, planned.upstream.id, (self.now)());
+        catalog.note_gone(id, &planned.plan.gone, &planned.plan.back, now).await?;
+        catalog.note_shared(id, &planned.plan.shared).await?;
+        let project = planned.upstream.project.clone();
+        let describe = std::mem::take(&mut planned.plan.describe);
+        let remove = std::mem::take(&mut planned.plan.remove);
+        self.take(planned, course, run).await?;
+        for (product, versions) in &describe {
+            catalog.describe_product(&project, product, versions, (self.now)()).await?;
+        }
+        if run.failed > 0 {
+            // What is here may be what somebody needs in the place of what did not come.
+            run.why = format!("{} of {images} images could not be taken; the log says why", run.failed);
+            return Ok(());
+        }
+        for some in remove.chunks(PAGE) {
+            run.removed += catalog.remove_mirrored(id, some, (self.now)()).await?;
+        }
+        if run.removed > 0 {
+            (course.tell)(Event::Removed(run.removed));
+        }
+        Ok(())
+    }
+
+    /// Takes the images that are missing: several come at a time, and those that are complete are listed together.
+    async fn take(&self, planned: Planned, course: &Course, run: &mut UpstreamRun) -> Result<(), MirrorError> {
+        let Planned { upstream, mut offered, plan, held, server } = planned;
+        let mut wanted = Vec::new();
+        for Take { product, images } in plan.take {
+            let product = Arc::new(product);
+            for image in images {
+                let Some(offer) = offered.offers.remove(&image.image.fingerprint) else { continue };
+                wanted.push((Arc::clone(&product), image, offer));
+            }
+        }
+        let at_once = usize::try_from(upstream.settings.connections).unwrap_or(1).max(1);
+        let (publisher, placed, course_of_it) = (self.publisher.clone(), offered.placed, course.clone());
+        let taking = Taking { upstream, server, publisher, placed, held, course: course_of_it };
+        let (done, ready) = mpsc::channel(TOGETHER);
+        // Ends with this future, whatever becomes of it.
+        let mut coming = JoinSet::new();
+        coming.spawn(come(Arc::new(taking), wanted, at_once, done));
+        self.list(ready, course, run).await?;
+        match coming.join_next().await {
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lists what comes, together what has come meanwhile.
+    async fn list(
+        &self,
+        mut ready: mpsc::Receiver<Arrived>,
+        course: &Course,
+        run: &mut UpstreamRun,
+    ) -> Result<(), MirrorError> {
+        let mut in_a_row = 0;
+        let mut some = Vec::with_capacity(TOGETHER);
+        while ready.recv_many(&mut some, TOGETHER).await > 0 {
+            let (mut steps, mut prepared) = (Vec::new(), Vec::new());
+            for (step, taken) in some.drain(..) {
+                match taken {
+                    Ok(image) => {
+                        in_a_row = 0;
+                        run.bytes = run.bytes.saturating_add(step.size);
+                        steps.push(step);
+                        prepared.push(image);
+                    }
+                    Err(MirrorError::Stopped) if course.stop.is_cancelled() => return Err(MirrorError::Stopped),
+                    Err(error) => {
+                        in_a_row += 1;
+                        run.failed += 1;
+                        let why = error.to_string();
+                        let (product, version) = (&step.product, &step.version);
+                        tracing::warn!(product, version, image = %step.fingerprint.short(), why, "an image was not taken from an upstream");
+                        (course.tell)(Event::Failed(step, why.clone()));
+                        if in_a_row >= HOPELESS {
+                            return Err(MirrorError::Hopeless(in_a_row, why));
+                        }
+                    }
+                }
+            }
+            self.publisher.list(prepared, (self.now)()).await?;
+            run.taken += steps.len() as u64;
+            steps.into_iter().for_each(|step| (course.tell)(Event::Taken(step)));
+        }
+        Ok(())
+    }
+}
+
+/// An image that is to be taken, its product, and where its bytes are.
+type Wanted = (Arc<GivenProduct>, TakeImage, Offer);
+/// How that went.
+type Arrived = (Step, Result<Prepared, MirrorError>);
+
+/// Lets images come, so many at a time, until nobody wants them any more.
+async fn come(taking: Arc<Taking>, wanted: Vec<Wanted>, at_once: usize, done: mpsc::Sender<Arrived>) {
+    let mut wanted = wanted.into_iter();
+    let mut coming = JoinSet::new();
+    loop {
+        while coming.len() < at_once
+            && let Some((product, image, offer)) = wanted.next()
+        {
+            let taking = Arc::clone(&taking);
+            coming.spawn(async move { (step(&product, &image), taking.take(&product, &image, &offer).await) });
+        }
+        match coming.join_next().await {
+            None => return,
+            Some(Ok(arrived)) => {
+                if done.send(arrived).await.is_err() {
+                    return;
+                }
+            }
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(_)) => return,
+        }
+    }
+}
+
+fn step(product: &GivenProduct, image: &TakeImage) -> Step {
+    Step {
+        product: product.key.clone(),
+        version: image.version.to_string(),
+        fingerprint: image.image.fingerprint,
+        size: image.image.files.size(),
+    }
+}
+
+/// Work that takes a while, away from the threads that serve.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

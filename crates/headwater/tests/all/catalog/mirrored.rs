@@ -1,0 +1,262 @@
+//! Upstreams, and images that are placed where their upstream has them.
+
+use std::collections::BTreeMap;
+
+use headwater::auth::Viewer;
+use headwater::catalog::{
+    Catalog, CatalogError, Committed, Given, GivenProduct, NewImage, StoredImage, Upstream, UpstreamClaim, UpstreamId,
+    UpstreamProtocol, UpstreamRun, UpstreamSettings,
+};
+use headwater_formats::digest::Fingerprint;
+use headwater_formats::image::Image;
+use headwater_formats::names::{UpstreamName, VersionName};
+use headwater_formats::product::Product;
+use serde_json::json;
+
+use super::{Home, on_both_engines};
+use crate::kit::images::{Change, image, minute, new, project};
+
+on_both_engines![
+    upstreams_are_kept_as_they_were_made,
+    one_at_a_time_runs_an_upstream,
+    an_image_is_placed_where_its_upstream_has_it,
+    what_an_upstream_says_of_a_product_is_given_out_again,
+    an_image_that_was_replaced_without_a_new_version_makes_room,
+    somebody_elses_image_stays_in_its_version,
+    images_go_when_no_upstream_lists_them,
+    an_upstream_that_is_removed_leaves_its_images,
+];
+
+fn name(text: &str) -> UpstreamName {
+    UpstreamName::new(text).unwrap()
+}
+
+async fn upstream(catalog: &Catalog, text: &str) -> Upstream {
+    let settings = UpstreamSettings::default();
+    let (project, server) = (project("default"), "https://images.example");
+    catalog
+        .create_upstream(&name(text), &project, UpstreamProtocol::SimpleStreams, server, &settings, minute(0))
+        .await
+        .unwrap();
+    catalog.upstream(&name(text)).await.unwrap()
+}
+
+fn given(upstream: UpstreamId, version: &str) -> Given {
+    Given {
+        upstream: Some(upstream),
+        product: GivenProduct {
+            key: "com.example:server:12:amd64".into(),
+            names: vec!["twelve".into(), "12".into()],
+            extra: [("flavour".to_owned(), json!({"sweet": 1}))].into(),
+        },
+        version: VersionName::new(version).unwrap(),
+        version_extra: [("pubname".to_owned(), json!("example-12"))].into(),
+        placed: true,
+    }
+}
+
+fn taken(image: Image, given: Given) -> NewImage {
+    NewImage { given: Some(given), ..new("default", image, &[]) }
+}
+
+async fn take(catalog: &Catalog, image: Image, given: Given) -> StoredImage {
+    let committed = catalog.commit_image(&taken(image, given), minute(1), || Ok(())).await.unwrap();
+    let Committed::New(stored) = committed else { panic!("{committed:?}") };
+    stored
+}
+
+async fn products(catalog: &Catalog) -> Vec<Product> {
+    catalog.products(&Viewer::guest(), &project("default"), None, 100).await.unwrap()
+}
+
+async fn fingerprints(catalog: &Catalog) -> Vec<Fingerprint> {
+    catalog.fingerprints(&Viewer::operator(), &project("default"), 100).await.unwrap()
+}
+
+async fn upstreams_are_kept_as_they_were_made(home: &Home) {
+    let catalog = home.open().await;
+    let made = upstream(&catalog, "images").await;
+    assert_eq!(
+        (made.server.as_str(), made.due_at, made.last_run.clone()),
+        ("https://images.example", Some(minute(0)), None)
+    );
+    let again = catalog
+        .create_upstream(
+            &name("images"),
+            &project("default"),
+            UpstreamProtocol::Lxd,
+            "https://b",
+            &made.settings,
+            minute(0),
+        )
+        .await;
+    assert!(matches!(again, Err(CatalogError::UpstreamExists(_))), "{again:?}");
+    let elsewhere = catalog
+        .create_upstream(&name("b"), &project("none"), UpstreamProtocol::Lxd, "https://b", &made.settings, minute(0))
+        .await;
+    assert!(matches!(elsewhere, Err(CatalogError::NoProject(_))), "{elsewhere:?}");
+
+    let settings = UpstreamSettings { filter: "arch=amd64".into(), every: 0, keep: 5, public: true, ..made.settings };
+    catalog.edit_upstream(&name("images"), &settings, minute(1)).await.unwrap();
+    let edited = catalog.upstream(&name("images")).await.unwrap();
+    assert_eq!((edited.settings, edited.due_at), (settings, None));
+    assert_eq!(catalog.upstreams().await.unwrap().len(), 1);
+    let project = project("default");
+    let in_use = catalog.create_project(&"team".parse().unwrap(), "", minute(0)).await;
+    in_use.unwrap();
+    let (team, settings) = ("team".parse().unwrap(), UpstreamSettings::default());
+    catalog
+        .create_upstream(&name("theirs"), &team, UpstreamProtocol::Incus, "https://c", &settings, minute(0))
+        .await
+        .unwrap();
+    let deleted = catalog.delete_project(&team, minute(0)).await.unwrap_err().to_string();
+    assert_eq!(
+        deleted,
+        "the project \"team\" still has upstreams; delete them first (`headwater mirror list` shows them)"
+    );
+    catalog.delete_upstream(&name("theirs"), minute(2)).await.unwrap();
+    let gone = catalog.upstream(&name("theirs")).await.unwrap_err().to_string();
+    assert_eq!(gone, "there is no upstream \"theirs\"; `headwater mirror list` shows the ones there are");
+    catalog.delete_project(&team, minute(0)).await.unwrap();
+    assert_eq!(project.as_str(), "default");
+}
+
+async fn one_at_a_time_runs_an_upstream(home: &Home) {
+    let catalog = home.open().await;
+    let made = upstream(&catalog, "images").await;
+    assert_eq!(catalog.claim_due_upstream("a", minute(-1), minute(5)).await.unwrap(), None, "it is not due");
+    let claimed = catalog.claim_due_upstream("a", minute(0), minute(5)).await.unwrap().unwrap();
+    assert_eq!(claimed.id, made.id);
+    assert_eq!(catalog.claim_due_upstream("b", minute(1), minute(6)).await.unwrap(), None);
+    let busy = catalog.claim_upstream(&name("images"), "b", minute(1), minute(6)).await.unwrap();
+    assert_eq!(busy, UpstreamClaim::Busy);
+    assert!(catalog.keep_upstream_claim(made.id, "a", minute(7)).await.unwrap());
+    assert!(!catalog.keep_upstream_claim(made.id, "b", minute(9)).await.unwrap());
+    // Who died is followed.
+    let claimed = catalog.claim_upstream(&name("images"), "b", minute(8), minute(12)).await.unwrap();
+    assert!(matches!(claimed, UpstreamClaim::Taken(_)), "{claimed:?}");
+    let run = UpstreamRun { began_at: 1, ended_at: 2, taken: 3, ..UpstreamRun::default() };
+    catalog.end_upstream_claim(made.id, "a", Some(&run), Some(minute(60))).await.unwrap();
+    assert_eq!(catalog.upstream(&name("images")).await.unwrap().last_run, None, "the claim was lost");
+    catalog.end_upstream_claim(made.id, "b", Some(&run), Some(minute(60))).await.unwrap();
+    let ended = catalog.upstream(&name("images")).await.unwrap();
+    assert_eq!((ended.last_run, ended.due_at, ended.claimed_until), (Some(run), Some(minute(60)), None));
+    assert_eq!(catalog.claim_due_upstream("a", minute(59), minute(70)).await.unwrap(), None);
+    assert!(catalog.claim_due_upstream("a", minute(60), minute(70)).await.unwrap().is_some());
+    // Broken off: due as before.
+    catalog.end_upstream_claim(made.id, "a", None, None).await.unwrap();
+    assert!(catalog.claim_due_upstream("a", minute(60), minute(70)).await.unwrap().is_some());
+}
+
+async fn an_image_is_placed_where_its_upstream_has_it(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    take(&catalog, image(1), given(id, "20240101")).await;
+    take(&catalog, image(2).machine(), given(id, "20240101")).await;
+    let stored = take(&catalog, image(3), given(id, "20240102")).await;
+    let names: Vec<String> = stored.aliases.iter().map(|alias| alias.name.to_string()).collect();
+    assert_eq!(names, ["12", "twelve"], "and no generated ones");
+    let products = products(&catalog).await;
+    let [product] = &products[..] else { panic!("{products:?}") };
+    assert_eq!(product.key, "com.example:server:12:amd64");
+    assert_eq!(product.aliases, ["twelve", "12"]);
+    assert_eq!(product.extra["flavour"], json!({"sweet": 1}));
+    let versions: Vec<_> = product.versions.iter().map(|one| (one.name.as_str(), one.images.len())).collect();
+    assert_eq!(versions, [("20240101", 2), ("20240102", 1)]);
+    assert_eq!(product.versions[0].extra["pubname"], json!("example-12"));
+    let rows = catalog.mirrored(id, None, 100).await.unwrap();
+    let rows: Vec<_> = rows.iter().map(|row| (row.version.as_str(), row.gone_at, row.here)).collect();
+    assert_eq!(rows, [("20240101", None, true), ("20240101", None, true), ("20240102", None, true)]);
+    assert_eq!(catalog.mirrored(id, Some(&image(2).fingerprint), 100).await.unwrap().len(), 1);
+    // A name that leads to the newest.
+    let found = catalog.image(&Viewer::guest(), &project("default"), &image(3).fingerprint.into()).await.unwrap();
+    assert!(matches!(found, headwater::catalog::Found::One(_)));
+}
+
+async fn what_an_upstream_says_of_a_product_is_given_out_again(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    let place = given(id, "20240101");
+    take(&catalog, image(1), place.clone()).await;
+    let before = catalog.revision().await.unwrap().number;
+    let versions: BTreeMap<_, _> = [(place.version.clone(), place.version_extra.clone())].into();
+    let same = catalog.describe_product(&project("default"), &place.product, &versions, minute(2)).await.unwrap();
+    assert_eq!((same, catalog.revision().await.unwrap().number), (false, before));
+    let product = GivenProduct { names: vec!["thirteen".into()], ..place.product };
+    let versions = [(place.version, [("label".to_owned(), json!("beta"))].into())].into();
+    assert!(catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
+    let shown = &products(&catalog).await[0];
+    assert_eq!(
+        (shown.aliases.as_slice(), &shown.versions[0].extra["label"]),
+        (["thirteen".to_owned()].as_slice(), &json!("beta"))
+    );
+    let elsewhere = GivenProduct { key: "none".into(), ..product };
+    assert!(!catalog.describe_product(&project("default"), &elsewhere, &versions, minute(2)).await.unwrap());
+}
+
+async fn an_image_that_was_replaced_without_a_new_version_makes_room(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    let old = NewImage { given: Some(given(id, "20240101")), ..new("default", image(1), &["mine"]) };
+    catalog.commit_image(&old, minute(1), || Ok(())).await.unwrap();
+    let stored = take(&catalog, image(2), given(id, "20240101")).await;
+    assert_eq!(fingerprints(&catalog).await, [image(2).fingerprint]);
+    let products = products(&catalog).await;
+    assert_eq!(products[0].versions.len(), 1);
+    assert_eq!(products[0].versions[0].name.as_str(), "20240101");
+    assert_eq!(catalog.mirrored(id, None, 100).await.unwrap().len(), 1);
+    assert!(stored.aliases.iter().any(|alias| alias.name.as_str() == "mine"), "{:?}", stored.aliases);
+}
+
+async fn somebody_elses_image_stays_in_its_version(home: &Home) {
+    let catalog = home.open().await;
+    let (one, two) = (upstream(&catalog, "one").await.id, upstream(&catalog, "two").await.id);
+    take(&catalog, image(1), given(one, "20240101")).await;
+    take(&catalog, image(2), given(two, "20240101")).await;
+    let products = products(&catalog).await;
+    let versions: Vec<_> = products[0].versions.iter().map(|version| version.name.as_str()).collect();
+    assert_eq!(versions, ["20240101", "20240101_00:01"]);
+    assert_eq!(fingerprints(&catalog).await.len(), 2);
+}
+
+async fn images_go_when_no_upstream_lists_them(home: &Home) {
+    let catalog = home.open().await;
+    let (one, two) = (upstream(&catalog, "one").await.id, upstream(&catalog, "two").await.id);
+    for number in 1..=3 {
+        take(&catalog, image(number), given(one, &format!("2024010{number}"))).await;
+    }
+    // Published by hand: not the mirror's.
+    catalog.commit_image(&new("default", image(9), &[]), minute(1), || Ok(())).await.unwrap();
+    let of = |number: u32| image(number).fingerprint;
+    let present = catalog.present(&project("default"), &[of(1), of(8), of(9)]).await.unwrap();
+    assert_eq!(present.into_iter().collect::<Vec<_>>(), [of(1), of(9)]);
+    let listed = [(of(2), "p".to_owned(), "v".to_owned()), (of(9), "p".to_owned(), "v".to_owned())];
+    catalog.note_shared(two, &listed).await.unwrap();
+    assert_eq!(catalog.mirrored(two, None, 100).await.unwrap().len(), 1);
+
+    catalog.note_gone(one, &[of(1), of(2)], &[], minute(5)).await.unwrap();
+    catalog.note_gone(one, &[], &[of(2)], minute(6)).await.unwrap();
+    let gone: Vec<_> = catalog.mirrored(one, None, 100).await.unwrap().iter().map(|row| row.gone_at).collect();
+    assert_eq!(gone, [Some(minute(5)), None, None]);
+
+    let removed = catalog.remove_mirrored(one, &[of(1), of(2), of(9)], minute(7)).await.unwrap();
+    assert_eq!(removed, 1, "the second is listed by another upstream, the third is nobody's");
+    assert_eq!(fingerprints(&catalog).await, [of(2), of(3), of(9)]);
+    assert_eq!(catalog.remove_mirrored(two, &[of(2)], minute(7)).await.unwrap(), 1);
+    catalog.delete_image(&project("default"), &of(3), minute(8)).await.unwrap();
+    let rows = catalog.mirrored(one, None, 100).await.unwrap();
+    assert_eq!(rows.iter().map(|row| (row.fingerprint, row.here)).collect::<Vec<_>>(), [(of(3), false)]);
+}
+
+async fn an_upstream_that_is_removed_leaves_its_images(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    take(&catalog, image(1), given(id, "20240101")).await;
+    catalog.delete_upstream(&name("images"), minute(2)).await.unwrap();
+    assert_eq!(fingerprints(&catalog).await, [image(1).fingerprint]);
+    assert_eq!(catalog.mirrored(id, None, 100).await.unwrap(), []);
+    // A run that was under way.
+    take(&catalog, image(2), given(id, "20240102")).await;
+    assert_eq!(catalog.mirrored(id, None, 100).await.unwrap(), []);
+    assert_eq!(catalog.remove_mirrored(id, &[image(1).fingerprint], minute(3)).await.unwrap(), 0);
+}

@@ -1,0 +1,4 @@
+//! Mirrors: what is taken of good upstreams and how, and what bad ones get away with (nothing).
+
+mod kit;
+mod running;
