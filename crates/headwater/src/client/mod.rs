@@ -44,7 +44,7 @@ use headwater_formats::arch::Architecture;
 pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
-pub use server::Server;
+pub use server::{Seal, Server};
 
 use ask::Session;
 

@@ -1,5 +1,7 @@
 //! A server that is asked again and again, over connections that are kept.
 
+use std::sync::Arc;
+
 use headwater_formats::simplestreams::parse::Document;
 use reqwest::Url;
 
@@ -7,6 +9,20 @@ use super::ask::Session;
 use super::origin::Files;
 use super::trust::Trust;
 use super::{Client, ClientError, Delivery, Offer, direct, export, lxd, streams};
+
+/// Tells whether documents are signed by somebody who is believed. An error is the rest of a sentence that names the document.
+pub trait Seal: Send + Sync {
+    /// The text within a clear-signed document.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    fn open(&self, signed: &[u8]) -> Result<Vec<u8>, String>;
+    /// Whether a signature is over these bytes.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), String>;
+}
 
 /// A server that is mirrored.
 #[derive(Debug, Clone)]
@@ -39,12 +55,12 @@ impl Server {
         &self.session.name
     }
 
-    /// All its documents that list images.
+    /// All its documents that list images. With a seal, each has to be signed: clear-signed (`.sjson`), or beside it (`.json.gpg`).
     ///
     /// # Errors
     /// When it cannot be reached, is not believed, or answers nonsense.
-    pub async fn documents(&self) -> Result<Vec<Document>, ClientError> {
-        streams::documents(&self.session).await
+    pub async fn documents(&self, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<Document>, ClientError> {
+        streams::documents(&self.session, seal).await
     }
 
     /// All images that its API shows to a guest, each with the name of its architecture.

@@ -4,6 +4,7 @@ use headwater_formats::simplestreams::select::SelectError;
 use super::plan::PlanError;
 use crate::catalog::CatalogError;
 use crate::client::ClientError;
+use crate::openpgp::VerifyError;
 use crate::publish::PublishError;
 
 /// Why a run ended early, or an image was not taken. What was here stays.
@@ -18,6 +19,9 @@ pub enum MirrorError {
     /// The filter that was kept.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// The keys that were kept.
+    #[error("the keys that sign its documents cannot be used: {0}")]
+    Keyring(#[from] VerifyError),
     /// The bytes that it sent.
     #[error(transparent)]
     Publish(#[from] PublishError),

@@ -15,7 +15,8 @@ use super::take::Taking;
 use super::{Course, Event, MirrorError, Mirrors, Offered, Step, Terms};
 use crate::catalog::{GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun};
 use crate::client::trust::Trust;
-use crate::client::{Offer, Server};
+use crate::client::{Offer, Seal, Server};
+use crate::openpgp::Keyring;
 use crate::publish::Prepared;
 
 /// For how many seconds an upstream is claimed at a time.
@@ -143,7 +144,8 @@ impl Mirrors {
         let now = (self.now)();
         let offered = match upstream.protocol {
             UpstreamProtocol::SimpleStreams => {
-                let (documents, both) = (server.documents().await?, upstream.settings.both_families);
+                let seal = seal(&upstream.settings.keyring)?;
+                let (documents, both) = (server.documents(seal.as_ref()).await?, upstream.settings.both_families);
                 aside(move || Offered::by_documents(documents, &selection, both, now)).await
             }
             UpstreamProtocol::Lxd | UpstreamProtocol::Incus => {
@@ -273,6 +275,26 @@ impl Mirrors {
         }
         Ok(())
     }
+}
+
+/// Believes documents that are signed by one of these keys.
+struct Signed(Keyring);
+
+impl Seal for Signed {
+    fn open(&self, signed: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.open(signed).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), String> {
+        self.0.check(text, signature).map_err(|error| error.to_string())
+    }
+}
+
+fn seal(keyring: &str) -> Result<Option<Arc<dyn Seal>>, MirrorError> {
+    if keyring.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Signed(Keyring::read(keyring.as_bytes())?))))
 }
 
 /// An image that is to be taken, its product, and where its bytes are.

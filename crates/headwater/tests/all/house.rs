@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("documents", &["auth", "catalog"]),
     ("fail_point", &[]),
     ("fetch", &["auth", "catalog", "client", "publish"]),
-    ("mirror", &["auth", "blobs", "catalog", "client", "publish"]),
+    ("mirror", &["auth", "blobs", "catalog", "client", "openpgp", "publish"]),
     ("first_run", &["config"]),
     ("publish", &["auth", "blobs", "catalog", "documents", "fail_point", "openpgp"]),
     ("openpgp", &[]),
