@@ -17,6 +17,7 @@
 //! An image is visible when all its bytes are here and right, and not before; what documents named stays fetchable for the grace of
 //! the server after it went. This room knows nothing of HTTP requests, of terminals, or of operations.
 
+mod claim;
 mod error;
 mod offer;
 mod plan;
@@ -44,7 +45,7 @@ pub use worker::Worker;
 pub struct Mirrors {
     client: Client,
     publisher: Publisher,
-    /// Who claims: a random name, until the process ends.
+    /// Who claims, until the process ends.
     name: String,
     now: fn() -> Timestamp,
 }
@@ -112,6 +113,6 @@ impl Course {
 impl Mirrors {
     /// Asks with this client, and lists with this publisher.
     pub fn new(client: Client, publisher: Publisher, now: fn() -> Timestamp) -> Self {
-        Self { client, publisher, name: uuid::Uuid::new_v4().to_string(), now }
+        Self { client, publisher, name: claim::myself(), now }
     }
 }

@@ -10,6 +10,7 @@ use headwater_formats::simplestreams::select::Selection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::claim;
 use super::plan::{self, Plan, Take, TakeImage};
 use super::take::Taking;
 use super::{Course, Event, MirrorError, Mirrors, Offered, Step, Terms};
@@ -75,7 +76,8 @@ impl Mirrors {
     /// Why it ended early; that is kept with the upstream, too. Images that could not be taken are no error: they are counted.
     pub async fn run(&self, name: &UpstreamName, terms: Terms, course: &Course) -> Result<UpstreamRun, MirrorError> {
         let now = (self.now)();
-        let claimed = self.publisher.catalog.claim_upstream(name, &self.name, now, now.plus_seconds(CLAIM)).await?;
+        let until = now.plus_seconds(CLAIM);
+        let claimed = self.publisher.catalog.claim_upstream(name, &self.name, now, until, claim::is_dead).await?;
         match claimed {
             UpstreamClaim::Taken(upstream) => self.claimed(*upstream, terms, course).await,
             UpstreamClaim::Busy => Err(MirrorError::Busy(name.clone())),
@@ -92,7 +94,8 @@ impl Mirrors {
     ) -> Result<Option<(UpstreamName, Result<UpstreamRun, MirrorError>)>, MirrorError> {
         let now = (self.now)();
         let until = now.plus_seconds(CLAIM);
-        let Some(upstream) = self.publisher.catalog.claim_due_upstream(&self.name, now, until).await? else {
+        let Some(upstream) = self.publisher.catalog.claim_due_upstream(&self.name, now, until, claim::is_dead).await?
+        else {
             return Ok(None);
         };
         let name = upstream.name.clone();

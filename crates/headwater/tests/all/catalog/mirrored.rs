@@ -123,17 +123,18 @@ async fn upstreams_are_kept_as_they_were_made(home: &Home) {
 
 async fn one_at_a_time_runs_an_upstream(home: &Home) {
     let catalog = home.open().await;
+    let dead = |by: &str| by == "killed";
     let made = upstream(&catalog, "images").await;
-    assert_eq!(catalog.claim_due_upstream("a", minute(-1), minute(5)).await.unwrap(), None, "it is not due");
-    let claimed = catalog.claim_due_upstream("a", minute(0), minute(5)).await.unwrap().unwrap();
+    assert_eq!(catalog.claim_due_upstream("a", minute(-1), minute(5), dead).await.unwrap(), None, "it is not due");
+    let claimed = catalog.claim_due_upstream("a", minute(0), minute(5), dead).await.unwrap().unwrap();
     assert_eq!(claimed.id, made.id);
-    assert_eq!(catalog.claim_due_upstream("b", minute(1), minute(6)).await.unwrap(), None);
-    let busy = catalog.claim_upstream(&name("images"), "b", minute(1), minute(6)).await.unwrap();
+    assert_eq!(catalog.claim_due_upstream("b", minute(1), minute(6), dead).await.unwrap(), None);
+    let busy = catalog.claim_upstream(&name("images"), "b", minute(1), minute(6), dead).await.unwrap();
     assert_eq!(busy, UpstreamClaim::Busy);
     assert!(catalog.keep_upstream_claim(made.id, "a", minute(7)).await.unwrap());
     assert!(!catalog.keep_upstream_claim(made.id, "b", minute(9)).await.unwrap());
     // Who died is followed.
-    let claimed = catalog.claim_upstream(&name("images"), "b", minute(8), minute(12)).await.unwrap();
+    let claimed = catalog.claim_upstream(&name("images"), "b", minute(8), minute(12), dead).await.unwrap();
     assert!(matches!(claimed, UpstreamClaim::Taken(_)), "{claimed:?}");
     let run = UpstreamRun { began_at: 1, ended_at: 2, taken: 3, ..UpstreamRun::default() };
     catalog.end_upstream_claim(made.id, "a", Some(&run), Some(minute(60))).await.unwrap();
@@ -141,11 +142,15 @@ async fn one_at_a_time_runs_an_upstream(home: &Home) {
     catalog.end_upstream_claim(made.id, "b", Some(&run), Some(minute(60))).await.unwrap();
     let ended = catalog.upstream(&name("images")).await.unwrap();
     assert_eq!((ended.last_run, ended.due_at, ended.claimed_until), (Some(run), Some(minute(60)), None));
-    assert_eq!(catalog.claim_due_upstream("a", minute(59), minute(70)).await.unwrap(), None);
-    assert!(catalog.claim_due_upstream("a", minute(60), minute(70)).await.unwrap().is_some());
+    assert_eq!(catalog.claim_due_upstream("a", minute(59), minute(70), dead).await.unwrap(), None);
+    assert!(catalog.claim_due_upstream("a", minute(60), minute(70), dead).await.unwrap().is_some());
+    // Who is known to be dead holds nothing.
+    catalog.end_upstream_claim(made.id, "a", None, None).await.unwrap();
+    catalog.claim_due_upstream("killed", minute(60), minute(70), dead).await.unwrap().unwrap();
+    assert!(catalog.claim_due_upstream("a", minute(61), minute(71), dead).await.unwrap().is_some());
     // Broken off: due as before.
     catalog.end_upstream_claim(made.id, "a", None, None).await.unwrap();
-    assert!(catalog.claim_due_upstream("a", minute(60), minute(70)).await.unwrap().is_some());
+    assert!(catalog.claim_due_upstream("a", minute(60), minute(70), dead).await.unwrap().is_some());
 }
 
 async fn an_image_is_placed_where_its_upstream_has_it(home: &Home) {

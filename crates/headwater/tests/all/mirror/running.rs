@@ -192,7 +192,7 @@ async fn one_run_at_a_time() {
     let stub = world.serve().await;
     let mirror = Mirror::of(&stub).await;
     let catalog = &mirror.server.app.catalog;
-    catalog.claim_upstream(&name(), "another", now(), now().plus_seconds(60)).await.unwrap();
+    catalog.claim_upstream(&name(), "another", now(), now().plus_seconds(60), |_| false).await.unwrap();
     let busy = mirror.run().await.unwrap_err().to_string();
     assert_eq!(busy, "a run of \"images\" is under way; `headwater mirror status` shows it");
     assert_eq!(stub.lines(), Vec::<String>::new());
