@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use headwater_formats::image::Image;
 use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, version_name};
-use headwater_formats::simplestreams::{Slot, slot};
+use headwater_formats::simplestreams::{conflict, slot};
 
 use super::engine::{Tx, values};
 use super::version::bump;
@@ -47,12 +47,14 @@ pub(super) async fn place(
 /// The image's version name, or the first one after it in which nothing conflicts with the image.
 async fn free_version(tx: &mut Tx, product: i64, image: &Image) -> Result<VersionName, CatalogError> {
     let wanted = version_name(image);
-    let Some(own) = slot(image) else { return Ok(wanted) };
-    // Most often the name is free, and one look at an index tells; only otherwise all that comes after it is of interest.
-    if !taken(tx, product, "=", &wanted, image, own).await?.contains(&wanted) {
+    if slot(image).is_none() {
         return Ok(wanted);
     }
-    let taken = taken(tx, product, ">=", &wanted, image, own).await?;
+    // Most often the name is free, and one look at an index tells; only otherwise all that comes after it is of interest.
+    if !taken(tx, product, "=", &wanted, image).await?.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let taken = taken(tx, product, ">=", &wanted, image).await?;
     let mut name = wanted;
     while taken.contains(&name) {
         name = bump(&name);
@@ -67,12 +69,11 @@ async fn taken(
     operator: &'static str,
     name: &VersionName,
     image: &Image,
-    own: Slot,
 ) -> Result<BTreeSet<VersionName>, CatalogError> {
     let tail = format!(" WHERE i.product_id = $1 AND i.version {operator} $2 AND i.fingerprint <> $3");
     let values = values![product, name.as_str(), image.fingerprint.to_string()];
     let others = rows::images(tx, &tail, values).await?;
-    let conflicting = others.into_iter().filter(|row| slot(&row.image).is_some_and(|slot| slot.conflicts(own)));
+    let conflicting = others.into_iter().filter(|row| conflict(&row.image, image));
     Ok(conflicting.filter_map(|row| row.place.map(|(_, version)| version)).collect())
 }
 
