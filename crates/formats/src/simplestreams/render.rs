@@ -328,7 +328,6 @@ impl Write for Counted<'_> {
 
 /// The name of a file. While it is being written, it notes where it begins: `serde_json` has handed on every byte before it
 /// by then, the opening quote too.
-#[derive(Clone)]
 struct Name<'a> {
     file: &'a ImageFile,
     written: &'a Cell<usize>,
@@ -401,7 +400,7 @@ struct VersionOut<'a> {
     items: BTreeMap<Cow<'static, str>, ItemOut<'a>>,
 }
 
-#[derive(Serialize, Clone)]
+#[derive(Serialize)]
 struct ItemOut<'a> {
     ftype: &'static str,
     path: Name<'a>,

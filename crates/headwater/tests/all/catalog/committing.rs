@@ -153,7 +153,7 @@ async fn images_for_different_clients_share_a_version_and_a_root_file(home: &Hom
     let catalog = home.open().await;
     let lxd = commit(&catalog, "default", twin(1, 1, "lxd"), &[]).await;
     let incus = commit(&catalog, "default", twin(2, 1, "incus"), &[]).await;
-    assert_eq!([&lxd, &incus].map(|stored| version(stored)), ["20250101_00:07"; 2]);
+    assert_eq!([&lxd, &incus].map(version), ["20250101_00:07"; 2]);
     let other_root = commit(&catalog, "default", twin(3, 3, "incus"), &[]).await;
     assert_eq!(version(&other_root), "20250101_00:08", "a document for all has one item for the root file");
 
