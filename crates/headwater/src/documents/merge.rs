@@ -7,6 +7,7 @@
 //! | what is said of the product | as the first project has it of those with the newest version |
 //! | a name for two products of one architecture | the name of the first project's |
 //! | a fixed name | only while the image that it stays with is of the newest version of all |
+//! | an image that the clients are not offered | nothing of it, as if it was not there |
 //!
 //! Memory holds a page of each project, and, for more than one project, all names with the number of the project that had
 //! each first. When only products of some names are of interest, these are looked up, with all that could take a name from them.
