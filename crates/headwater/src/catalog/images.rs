@@ -5,6 +5,7 @@ use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Image, UpdateSource};
 use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::product::{Line, version_name};
+use headwater_formats::simplestreams::families;
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
@@ -73,7 +74,8 @@ pub enum Found<T> {
 pub struct ImageEdit {
     /// Whether guests may see it.
     pub public: Option<bool>,
-    /// All the properties. Changing `os`, `release`, `variant` or `serial` moves the image to another product or version.
+    /// All the properties. Changing `os`, `release`, `variant` or `serial` moves the image to another product or version, and so may
+    /// changing to whom it is listed ([`families`]).
     pub properties: Option<BTreeMap<String, String>>,
     /// When it expires; `Some(None)` is never.
     pub expires_at: Option<Option<Timestamp>>,
@@ -183,7 +185,7 @@ impl Catalog {
         if image == before.image {
             return Ok(Ok(()));
         }
-        let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
+        let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image), families(image)));
         let moved = key(&image) != key(&before.image);
         let mut changed = Changed::default();
         changed.image(&mut tx, before.id, before.place.as_ref().map(|(product, _)| *product)).await?;
