@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use headwater::auth::Viewer;
 use headwater::catalog::{
-    Catalog, CatalogError, Committed, Given, GivenProduct, NewImage, StoredImage, Upstream, UpstreamClaim, UpstreamId,
-    UpstreamProtocol, UpstreamRun, UpstreamSettings,
+    Catalog, CatalogError, Committed, Given, GivenProduct, ImageEdit, NewImage, StoredImage, Upstream, UpstreamClaim,
+    UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
 };
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::Image;
@@ -23,6 +23,7 @@ on_both_engines![
     what_an_upstream_says_of_a_product_is_given_out_again,
     an_image_that_was_replaced_without_a_new_version_makes_room,
     somebody_elses_image_stays_in_its_version,
+    an_image_that_is_offered_to_others_stays_in_its_product,
     images_go_when_no_upstream_lists_them,
     an_upstream_that_is_removed_leaves_its_images,
 ];
@@ -222,6 +223,19 @@ async fn somebody_elses_image_stays_in_its_version(home: &Home) {
     let versions: Vec<_> = products[0].versions.iter().map(|version| version.name.as_str()).collect();
     assert_eq!(versions, ["20240101", "20240101_00:01"]);
     assert_eq!(fingerprints(&catalog).await.len(), 2);
+}
+
+async fn an_image_that_is_offered_to_others_stays_in_its_product(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    let alone = image(1).property("headwater.families", "lxd");
+    take(&catalog, alone.clone(), given(id, "20240101")).await;
+    let edit = ImageEdit { properties: Some(image(1).properties), ..ImageEdit::default() };
+    catalog.edit_image(&project("default"), &alone.fingerprint, &edit, minute(2)).await.unwrap();
+    let products = products(&catalog).await;
+    let [product] = &products[..] else { panic!("{products:?}") };
+    assert_eq!((product.key.as_str(), product.versions[0].name.as_str()), ("com.example:server:12:amd64", "20240101"));
+    assert_eq!(product.versions[0].extra["pubname"], json!("example-12"));
 }
 
 async fn images_go_when_no_upstream_lists_them(home: &Home) {
