@@ -18,6 +18,7 @@ pub mod fail_point;
 pub mod fetch;
 pub mod first_run;
 pub mod http;
+pub mod mirror;
 pub mod openpgp;
 pub mod operations;
 pub mod publish;

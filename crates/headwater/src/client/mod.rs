@@ -14,7 +14,8 @@
 //!
 //! There are four ways to get an image: from the API of LXD and Incus ([`lxd`]), from simplestreams ([`streams`]), from an address
 //! whose headers name an image, and from the address of a file ([`direct`]). [`Client::find`] asks which image is meant;
-//! [`Client::deliver`] fetches its bytes into readers, so that nothing here knows where they go. [`push`] is the other direction.
+//! [`Client::deliver`] fetches its bytes into readers, so that nothing here knows where they go. [`push`] is the other direction. Who wants
+//! all that a stream lists asks an [`Upstream`] for its documents and, from any byte on, for its files.
 //!
 //! # Whom it trusts
 //!
@@ -35,6 +36,7 @@ mod origin;
 pub mod push;
 pub mod streams;
 pub mod trust;
+mod upstream;
 
 use std::time::Duration;
 
@@ -43,9 +45,11 @@ use headwater_formats::arch::Architecture;
 pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{Offer, Origin, Protocol};
+pub use upstream::{Began, Body, Document, Upstream, Validators};
 
 use ask::Session;
 use origin::Files;
+use trust::Trust;
 
 /// How long other servers are waited for, and how much they may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +125,15 @@ impl Client {
             Files::File(address) => direct::deliver(&session, address.clone(), offer).await,
             Files::Listed { metadata, root } => streams::deliver(session, metadata.clone(), root.clone()).await,
         }
+    }
+
+    /// A server whose stream is read as a whole, over connections that are kept.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] for an address that is not https.
+    pub fn upstream(&self, server: &str, trust: &Trust) -> Result<Upstream, ClientError> {
+        let server = origin::address(server)?;
+        Ok(Upstream::new(Session::new(&server, trust, &self.limits, &self.user_agent())?))
     }
 
     fn session(&self, origin: &Origin) -> Result<Session, ClientError> {
