@@ -418,7 +418,7 @@ fn one_writer_at_a_time(store: &Blobs) {
                         }
                     }
                 }
-                drop(put(store, bytes));
+                put(store, bytes);
             });
         }
     });

@@ -18,5 +18,6 @@ mod documents;
 mod house;
 mod http;
 mod kit;
+mod mirror;
 mod operations;
 mod torture;

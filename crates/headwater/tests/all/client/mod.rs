@@ -1,7 +1,7 @@
 //! Headwater as a client: what good servers give, what bad ones get away with (nothing), and what is left behind (nothing).
 
 mod direct;
-mod kit;
+pub(crate) mod kit;
 mod lxd;
 mod people;
 mod push;
