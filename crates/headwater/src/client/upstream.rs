@@ -50,7 +50,7 @@ pub enum Document {
 #[derive(Debug)]
 pub enum Began {
     /// Its bytes come.
-    Body(Body),
+    Body(Box<Body>),
     /// There are none from there on (416).
     Outside {
         /// How long the server says that the file is.
@@ -124,7 +124,8 @@ impl Upstream {
             return Err(self.nonsense(what));
         }
         let etag = text(response.headers(), ETAG).filter(|etag| is_strong(etag));
-        Ok(Began::Body(Body { session: self.session.clone(), response, start, etag, size, had: start }))
+        let body = Body { session: self.session.clone(), response, start, etag, size, had: start };
+        Ok(Began::Body(Box::new(body)))
     }
 
     /// Which bytes of the file a 206 brings, the second one not included.

@@ -171,6 +171,9 @@ struct Transfer<'a> {
     also: Option<Sha256>,
 }
 
+/// The file, and how it went to write to it.
+type Written = (Partial, Result<(), BlobError>);
+
 /// What became of one request.
 enum Tried {
     /// All bytes came.
@@ -299,7 +302,7 @@ impl Transfer<'_> {
     }
 
     /// Moves the bytes from the network to who writes them. Does not return well before the last of them.
-    async fn pump(&self, mut body: Body, pieces: mpsc::Sender<Bytes>) -> Result<(), ClientError> {
+    async fn pump(&self, mut body: Box<Body>, pieces: mpsc::Sender<Bytes>) -> Result<(), ClientError> {
         while let Some(piece) = body.piece().await? {
             let length = piece.len() as u64;
             pieces.send(piece).await.map_err(|_| ClientError::GivenUp)?;
@@ -309,7 +312,7 @@ impl Transfer<'_> {
     }
 
     /// Writes pieces where blocking is allowed, until there are no more, or one cannot be written.
-    fn writer(&self, mut partial: Partial) -> (mpsc::Sender<Bytes>, JoinHandle<(Partial, Result<(), BlobError>)>) {
+    fn writer(&self, mut partial: Partial) -> (mpsc::Sender<Bytes>, JoinHandle<Written>) {
         let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES);
         let progress = Arc::clone(self.progress);
         let writer = tokio::task::spawn_blocking(move || {

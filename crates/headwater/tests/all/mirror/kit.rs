@@ -57,8 +57,10 @@ pub(super) fn cut(asked: &Asked, bytes: &[u8], after: usize) -> Reply {
     }
 }
 
+type Answer = Box<dyn Fn(&Asked) -> Reply + Send + Sync>;
+
 /// A server that answers the first request with the first of these, and so on, and all later ones as the last.
-pub(super) async fn one_after_the_other(answers: Vec<Box<dyn Fn(&Asked) -> Reply + Send + Sync>>) -> Stub {
+pub(super) async fn one_after_the_other(answers: Vec<Answer>) -> Stub {
     let count = AtomicU64::new(0);
     Stub::new(move |asked| {
         let at = usize::try_from(count.fetch_add(1, Ordering::Relaxed)).unwrap();

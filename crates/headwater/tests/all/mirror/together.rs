@@ -95,7 +95,8 @@ async fn all_transfers_together_stay_below_the_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelling_ends_it_at_once_and_keeps_what_came() {
     let bytes = noise(300_000, 4);
-    let slow: &[(&str, fn(&Asked, &[u8]) -> Reply)] = &[
+    type Slow = fn(&Asked, &[u8]) -> Reply;
+    let slow: &[(&str, Slow)] = &[
         ("within the body", |a, b| cut(a, b, 100_000).then(Step::Hang)),
         ("before the head", |_, _| Reply(vec![Step::Hang])),
         ("between tries", |_, _| Reply::new("500 X", &[], b"")),
