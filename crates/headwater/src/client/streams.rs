@@ -123,7 +123,7 @@ async fn text(session: &Session, path: &str, seal: Option<&Arc<dyn Seal>>) -> Re
 }
 
 /// The address of a path in a document: below the address that people configure, whose query stays.
-fn below(base: &Url, path: &str) -> Url {
+pub(super) fn below(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path.split('/').filter(|part| !part.is_empty() && *part != "."));

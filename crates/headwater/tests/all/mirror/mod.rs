@@ -4,3 +4,4 @@ mod hostile;
 mod kit;
 mod running;
 mod signed;
+mod transfers;
