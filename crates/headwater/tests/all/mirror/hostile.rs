@@ -165,17 +165,17 @@ fn documents() -> Vec<Fault> {
 fn files() -> Vec<Fault> {
     vec![
         Fault("a wrong byte", root(|bytes| Reply::file(&[b"x", &bytes[1..]].concat())), "where its list says"),
-        Fault("a byte too many", root(|bytes| Reply::file(&[bytes, b"x"].concat())), "that it announced"),
-        Fault("a byte too few", root(|bytes| Reply::file(&bytes[1..])), "where it announced"),
+        Fault("a byte too many", root(|bytes| Reply::file(&[bytes, b"x"].concat())), "where 4096 belong"),
+        Fault("a byte too few", root(|bytes| Reply::file(&bytes[1..])), "where 4096 belong"),
         Fault(
             "a connection that is cut",
             root(|bytes| Reply::claiming("200 OK", &[], &bytes[..1000], bytes.len())),
-            "after 1000 bytes",
+            "did not come in 2 tries",
         ),
         Fault(
             "a file that stalls",
             root(|bytes| Reply::claiming("200 OK", &[], &bytes[..1000], bytes.len()).then(Step::Hang)),
-            "sent nothing for 0.7 seconds",
+            "did not come in 2 tries",
         ),
         Fault("a file that is gone", root(|_| Reply::new("404 Not Found", &[], b"")), "answers 404 Not Found"),
         Fault("a file that breaks the server", root(|_| Reply::new("500 X", &[], b"")), "answers 500"),
@@ -185,12 +185,12 @@ fn files() -> Vec<Fault> {
             root(|bytes| Reply::redirect(&format!("/images/{}", sha256(bytes)))),
             "as if in a circle",
         ),
-        Fault("a page in place of a file", root(|_| Reply::file(b"<html>pay first</html>")), "where it announced"),
+        Fault("a page in place of a file", root(|_| Reply::file(b"<html>pay first</html>")), "where 4096 belong"),
         Fault("no answer to a file", root(|_| Reply(vec![Step::Hang])), "sent no answer for 0.7 seconds"),
         Fault(
             "a size that lies",
             items(|items| items["squashfs"]["size"] = json!(5)),
-            "sends more than the 5 bytes that it announced",
+            "where 5 belong",
         ),
         Fault(
             "a hash of another file",
