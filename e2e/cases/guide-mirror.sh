@@ -6,7 +6,7 @@ only_headwater
 daemon incus
 for serial in 20250101_07:42 20250102_07:42 20250103_07:42; do
     tiny_image "$CASE/debian-$serial" Debian bookworm "$serial"
-    HEADWATER_DATA=$CASE/maker publish "$CASE/debian-$serial"/{metadata.tar.xz,rootfs.squashfs} --public --data "$CASE/maker" >/dev/null
+    DATA=$CASE/maker publish "$CASE/debian-$serial"/{metadata.tar.xz,rootfs.squashfs} --public >/dev/null
 done
 "$HEADWATER_BIN" export --data "$CASE/maker" --to "$CASE/www/containers" --client any
 # As Ubuntu lists its own: for LXD alone, under keys of its own.
@@ -34,6 +34,9 @@ chmod -R a+rX "$CASE"
 static_server "$CASE/www"
 # shellcheck disable=SC2034 # the kit reads it
 GUIDE_WORDS="s,https://images.linuxcontainers.org,$STATIC_URL/containers,; s,https://cloud-images.ubuntu.com/releases,$STATIC_URL/releases,"
-# A certificate of the cases' own authority: as if the system trusted it.
+# Certificates of the cases' own authority, for the server as well: as if the system trusted them.
+mkdir -p "$DATA/tls"
+certificate "$DATA/tls"
+chmod 600 "$DATA/tls/server.key"
 export SSL_CERT_FILE=$AUTHORITY/bundle.crt
 guide mirror
