@@ -187,11 +187,7 @@ fn files() -> Vec<Fault> {
         ),
         Fault("a page in place of a file", root(|_| Reply::file(b"<html>pay first</html>")), "where 4096 belong"),
         Fault("no answer to a file", root(|_| Reply(vec![Step::Hang])), "sent no answer for 0.7 seconds"),
-        Fault(
-            "a size that lies",
-            items(|items| items["squashfs"]["size"] = json!(5)),
-            "where 5 belong",
-        ),
+        Fault("a size that lies", items(|items| items["squashfs"]["size"] = json!(5)), "where 5 belong"),
         Fault(
             "a hash of another file",
             items(|items| items["squashfs"]["sha256"] = "0".repeat(64).into()),
