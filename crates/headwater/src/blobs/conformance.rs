@@ -26,6 +26,29 @@ pub(super) fn noise(length: usize, seed: u64) -> Vec<u8> {
     std::iter::repeat_with(next).flatten().take(length).collect()
 }
 
+fn many_together(store: &Blobs) {
+    for count in [0, 1, 7, 8, 40] {
+        let there = put(store, b"there already");
+        // Two of each, and one that is there.
+        let bytes: Vec<Vec<u8>> = (0..count).map(|number| noise(100 + number / 2, count as u64)).collect();
+        let staged = bytes.iter().map(Vec::as_slice).chain([&b"there already"[..]]).map(|bytes| {
+            let mut staged = store.stage().unwrap();
+            staged.write_all(bytes).unwrap();
+            staged
+        });
+        let mut placed = store.commit_all(staged.collect()).unwrap();
+        for (placed, bytes) in placed.iter().zip(&bytes) {
+            assert_eq!(placed.digest(), digest_of(bytes), "in their order");
+            assert_eq!(get(store, &placed.digest()).as_ref(), Some(bytes));
+        }
+        assert_eq!(placed.last().unwrap().digest(), there);
+        assert_eq!(store.delete(&there).unwrap(), Deleted::Needed, "somebody is about to name it");
+        placed.iter_mut().try_for_each(|blob| blob.ensure()).unwrap();
+        drop(placed);
+        assert_eq!(store.dead().unwrap().files(), 0, "nothing is left in staging");
+    }
+}
+
 fn put(store: &Blobs, bytes: &[u8]) -> Digest {
     let mut staged = store.stage().unwrap();
     staged.write_all(bytes).unwrap();
@@ -50,6 +73,7 @@ pub(super) fn all<S: std::ops::Deref<Target = Blobs> + Sync>(make: impl Fn() -> 
     listed_in_order(&make());
     what_is_about_to_be_needed_stays(&make());
     one_pass_takes_in_all_lengths(&make());
+    many_together(&make());
     many_at_once(&make());
     sweeps_beside_writers(&make());
     what_came_stays_and_is_gone_on_with(&make());

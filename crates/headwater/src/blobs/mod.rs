@@ -107,6 +107,14 @@ impl Blobs {
         partial::idle(&self.layout, before, spared, true)
     }
 
+    /// Makes many staged blobs durable under their digests, which takes a few syncs for all of them: see [`Staged::commit`].
+    ///
+    /// # Errors
+    /// As there. Those that have their names by then keep them, and nobody knows of them.
+    pub fn commit_all(&self, staged: Vec<Staged>) -> Result<Vec<Placed>, BlobError> {
+        stage::commit_all(&self.layout, staged)
+    }
+
     /// A file without a name where blobs are staged, for what has no place in memory; gone when it is closed.
     pub fn scratch(&self) -> std::io::Result<std::fs::File> {
         tempfile::tempfile_in(self.layout.staging())

@@ -186,6 +186,11 @@ impl Staging {
             || known.iter().any(|known| self.first_name.contains(known) || root_name.contains(known))
     }
 
+    /// Its files, metadata first.
+    pub(super) fn into_files(self) -> Vec<Staged> {
+        std::iter::once(self.first).chain(self.root).collect()
+    }
+
     /// Makes the files durable. They are nobody's until the catalog names them.
     pub(super) fn place(self) -> Result<Vec<Placed>, PublishError> {
         let mut placed = vec![self.first.commit()?];

@@ -351,9 +351,9 @@ impl Publisher {
     }
 
     /// Lists images that were taken in, all in one transaction, or none: what comes back has one entry for each, in their order. Their bytes are made
-    /// durable side by side before that.
+    /// durable together before that.
     pub async fn list(&self, prepared: Vec<Prepared>, now: Timestamp) -> Result<Vec<Published>, PublishError> {
-        let (mut new, mut packed, mut placing) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut new, mut packed, mut stagings) = (Vec::new(), Vec::new(), Vec::new());
         for Prepared { staging, project, listing } in prepared {
             let mut image = staging.image(&listing.filename, now);
             listing.apply(&mut image);
@@ -365,7 +365,7 @@ impl Publisher {
                 image.properties.insert(REPACKED_FROM.to_owned(), from.to_string());
             }
             packed.push(staging.packed.clone());
-            placing.push(tokio::task::spawn_blocking(move || staging.place()));
+            stagings.push(staging);
             new.push(NewImage {
                 project,
                 image,
@@ -376,10 +376,8 @@ impl Publisher {
                 repacked_from,
             });
         }
-        let mut placed = Vec::with_capacity(placing.len());
-        for place in placing {
-            placed.push(joined(place.await).await?);
-        }
+        let blobs = self.blobs.clone();
+        let mut placed = blocking(move || place(&blobs, stagings)).await?;
         fail_point::reached("publish::before-commit");
         let ensure = |number: usize| {
             placed.get_mut(number).into_iter().flatten().try_for_each(|blob: &mut Placed| blob.ensure())?;
@@ -421,13 +419,20 @@ impl Listing {
     }
 }
 
-/// Runs what blocks where blocking is allowed; a panic in there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    joined(tokio::task::spawn_blocking(work).await).await
+/// Makes the files of images durable: one image's at a time, or those of many together. The files of each.
+fn place(blobs: &Blobs, stagings: Vec<Staging>) -> Result<Vec<Vec<Placed>>, PublishError> {
+    if stagings.len() == 1 {
+        return stagings.into_iter().map(Staging::place).collect();
+    }
+    let files: Vec<Vec<Staged>> = stagings.into_iter().map(Staging::into_files).collect();
+    let counts: Vec<usize> = files.iter().map(Vec::len).collect();
+    let mut placed = blobs.commit_all(files.into_iter().flatten().collect())?.into_iter();
+    Ok(counts.into_iter().map(|count| placed.by_ref().take(count).collect()).collect())
 }
 
-async fn joined<T>(done: Result<T, tokio::task::JoinError>) -> T {
-    match done {
+/// Runs what blocks where blocking is allowed; a panic in there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
