@@ -104,6 +104,10 @@ impl Staging {
         self.image_type
     }
 
+    pub(super) fn files(&self) -> ImageFiles {
+        self.files
+    }
+
     /// The image, listed to nobody but its own project, with the properties of its metadata.yaml.
     pub(super) fn image(&self, named: &Filename, now: Timestamp) -> Image {
         let (ImageFiles::Unified(first) | ImageFiles::Split { metadata: first, .. }) = self.files;
@@ -213,6 +217,10 @@ impl TakeIn<'_> {
         also: Option<&mut Sha256>,
         limit: u64,
     ) -> Result<(Staged, String), PublishError> {
+        let known = match &source {
+            Source::Known { file, .. } => Some(*file),
+            Source::File(_) | Source::Stream { .. } | Source::Later(_) => None,
+        };
         let (Opened { name, mut reader }, total) = open(source)?;
         let too_large = || {
             let reason = format!(
@@ -228,8 +236,11 @@ impl TakeIn<'_> {
         if head.is_empty() {
             return Err(PublishError::refused(&name, "it is empty; copy it again"));
         }
-        // What can be no image is not taken in first: it may have no end.
-        inspect::look(&head, part).map_err(|error| refuse(&name, error))?;
+        // What can be no image is not taken in first: it may have no end. A file that is known has one, and when it is damaged, that is
+        // the reason to tell.
+        if known.is_none() {
+            inspect::look(&head, part).map_err(|error| refuse(&name, error))?;
+        }
         let mut reader = Cursor::new(head).chain(reader);
         let mut staged = self.blobs.stage()?;
         if let Some(total) = total {
@@ -245,6 +256,18 @@ impl TakeIn<'_> {
         })?;
         self.progress.end();
         fail_point::reached("publish::hashed");
+        if let Some(known) = known
+            && (known.digest, known.size) != (staged.digest(), staged.size())
+        {
+            let reason = format!(
+                "it has {} bytes with the SHA-256 {}, where {} with {} were announced, so it was damaged on its way; copy it again",
+                staged.size(),
+                staged.digest(),
+                known.size,
+                known.digest
+            );
+            return Err(PublishError::refused(&name, reason));
+        }
         if let Some(expected) = self.expected.0.get(&name)
             && *expected != staged.digest()
         {
@@ -270,6 +293,9 @@ fn open(source: Source) -> Result<(Opened, Option<u64>), PublishError> {
     match source {
         Source::Stream { name, reader } => Ok((Opened { name, reader }, None)),
         Source::Later(open) => Ok((open().map_err(|error| PublishError::read("what comes next", error))?, None)),
+        Source::Known { file, open } => {
+            Ok((open().map_err(|error| PublishError::read(file.name(), error))?, Some(file.size)))
+        }
         Source::File(path) => {
             let name = path.display().to_string();
             let file = File::open(&path).map_err(|error| PublishError::read(&name, error))?;

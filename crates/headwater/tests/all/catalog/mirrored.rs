@@ -46,7 +46,7 @@ fn given(upstream: UpstreamId, version: &str) -> Given {
         upstream: Some(upstream),
         product: GivenProduct {
             key: "com.example:server:12:amd64".into(),
-            names: vec!["twelve".into(), "12".into()],
+            names: Some(vec!["twelve".into(), "12".into()]),
             extra: [("flavour".to_owned(), json!({"sweet": 1}))].into(),
         },
         version: VersionName::new(version).unwrap(),
@@ -182,7 +182,7 @@ async fn what_an_upstream_says_of_a_product_is_given_out_again(home: &Home) {
     let versions: BTreeMap<_, _> = [(place.version.clone(), place.version_extra.clone())].into();
     let same = catalog.describe_product(&project("default"), &place.product, &versions, minute(2)).await.unwrap();
     assert_eq!((same, catalog.revision().await.unwrap().number), (false, before));
-    let product = GivenProduct { names: vec!["thirteen".into()], ..place.product };
+    let product = GivenProduct { names: Some(vec!["thirteen".into()]), ..place.product };
     let versions = [(place.version, [("label".to_owned(), json!("beta"))].into())].into();
     assert!(catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
     let shown = &products(&catalog).await[0];
