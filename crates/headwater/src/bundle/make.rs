@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::manifest::{
-    self, AliasLine, Counts, FORMAT, FileLine, FollowsLine, ImageLine, Line, MOST_MANIFEST, NameLine, PlaceLine,
-    ProductLine,
+    self, AliasLine, Counts, FORMAT, FileLine, FollowsLine, ImageLine, Line, MOST_LINE, MOST_MANIFEST, NameLine,
+    PlaceLine, ProductLine,
 };
 use super::state::{Replacing, State, failed};
 use super::{BundleError, BundleId, Bundles, Head, blocking};
@@ -140,6 +140,9 @@ impl Body {
     fn add(&mut self, line: &Line) -> Result<(), BundleError> {
         let mut text = serde_json::to_vec(line).map_err(|error| BundleError::Spool(error.into()))?;
         text.push(b'\n');
+        if text.len() as u64 > MOST_LINE {
+            return Err(BundleError::LineTooLarge(MOST_LINE));
+        }
         self.bytes += text.len() as u64;
         if self.bytes > MOST_MANIFEST / 2 {
             return Err(BundleError::TooLarge(MOST_MANIFEST / 2));

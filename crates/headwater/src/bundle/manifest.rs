@@ -34,7 +34,11 @@ const FILES: &str = "files/";
 /// Most bytes of a manifest: enough for a million images.
 pub(super) const MOST_MANIFEST: u64 = 2 << 30;
 /// Most bytes of one line.
-const MOST_LINE: u64 = 4 << 20;
+pub(super) const MOST_LINE: u64 = 1 << 20;
+/// Most lines that are held at a time, …
+const PAGE: usize = 256;
+/// … and bytes after which no more are read.
+const PAGE_BYTES: u64 = 4 << 20;
 /// Longest key of a product, in bytes.
 const MOST_KEY: usize = 512;
 
@@ -247,6 +251,7 @@ impl FollowsLine {
 pub(super) struct Lines {
     from: BufReader<File>,
     number: u64,
+    bytes: u64,
     stage: Stage,
     product: Option<String>,
 }
@@ -265,7 +270,7 @@ impl Lines {
     /// From the beginning.
     pub(super) fn begin(mut file: File) -> io::Result<Self> {
         file.rewind()?;
-        Ok(Self { from: BufReader::new(file), number: 0, stage: Stage::Start, product: None })
+        Ok(Self { from: BufReader::new(file), number: 0, bytes: 0, stage: Stage::Start, product: None })
     }
 
     /// The file, to begin anew.
@@ -282,6 +287,7 @@ impl Lines {
             return Ok(None);
         }
         self.number += 1;
+        self.bytes += text.len() as u64;
         if text.len() as u64 > MOST_LINE {
             return Err(self.wrong("it is longer than a line may be"));
         }
@@ -294,6 +300,18 @@ impl Lines {
         let line: Line = serde_json::from_slice(&text).map_err(|error| self.wrong(&error.to_string()))?;
         self.place(&line).map_err(|why| self.wrong(&why))?;
         Ok(Some(line))
+    }
+
+    /// The next few lines; none at the end.
+    pub(super) fn page(&mut self) -> Result<Vec<Line>, BundleError> {
+        let (mut page, begun) = (Vec::new(), self.bytes);
+        while page.len() < PAGE && self.bytes - begun < PAGE_BYTES {
+            match self.next()? {
+                Some(line) => page.push(line),
+                None => break,
+            }
+        }
+        Ok(page)
     }
 
     /// A later format may look different in everything but this.

@@ -92,6 +92,11 @@ pub enum BundleError {
     /// The manifest became larger than one may be.
     #[error("the manifest has more than {0} bytes, which is the limit; make several bundles, each with another --only")]
     TooLarge(u64),
+    /// More is said of one image or product than a line may hold.
+    #[error(
+        "an image or a product has more than {0} bytes of properties, which is more than a bundle can say of it; leave it out with --only, or remove some of them"
+    )]
+    LineTooLarge(u64),
     /// A file beside the blobs, for what has no place in memory.
     #[error("no temporary file can be used in the data folder: {0}")]
     Spool(#[source] io::Error),

@@ -1,6 +1,6 @@
 //! Takes a bundle in: reads it once, and lists images as their files are here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ use crate::auth::Viewer;
 use crate::catalog::{AliasEdit, AliasTarget, CatalogError, Given, GivenProduct, HandMade, ImageAlias, ImageEdit};
 use crate::publish::{Filename, Listing, Opened, Packing, Prepared, Progress, PublishError, Request, Source};
 
-/// Lines that are read at a time.
-const PAGE: usize = 256;
 /// Most images that are listed in one transaction, …
 const TOGETHER: usize = 64;
 /// … and bytes that wait for that.
@@ -194,9 +192,8 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     async fn all(&mut self, mut lines: Lines) -> Result<(), BundleError> {
-        let mut gone = Vec::new();
         loop {
-            let (page, rest) = blocking(move || page(lines)).await?;
+            let (page, rest) = page(lines).await?;
             lines = rest;
             if page.is_empty() {
                 break;
@@ -219,7 +216,8 @@ impl Taking<'_> {
                         self.list().await?;
                         self.alias(alias).await?;
                     }
-                    Line::Gone(image) => gone.push(image),
+                    // When all else is done.
+                    Line::Gone(_) => {}
                 }
             }
         }
@@ -229,7 +227,7 @@ impl Taking<'_> {
         self.list().await?;
         // Who waits for an image may use an older one meanwhile.
         if self.request.prune && self.taken.missing == 0 {
-            self.prune(&gone).await?;
+            self.prune(lines).await?;
         }
         Ok(())
     }
@@ -449,11 +447,22 @@ impl Taking<'_> {
     }
 
     /// Takes away what earlier bundles listed and this one does not, but for what a mirror here keeps.
-    async fn prune(&mut self, gone: &[Fingerprint]) -> Result<(), BundleError> {
+    async fn prune(&mut self, lines: Lines) -> Result<(), BundleError> {
         let (catalog, project) = (&self.room.publisher.catalog, &self.taken.project);
-        for some in gone.chunks(PAGE) {
-            let present = catalog.present(project, some).await?;
-            let mirrored: BTreeSet<Fingerprint> = catalog.of_upstreams(project, some).await?;
+        let mut lines = Lines::begin(lines.into_file()).map_err(BundleError::Spool)?;
+        loop {
+            let (page, rest) = page(lines).await?;
+            lines = rest;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let gone = page.iter().filter_map(|line| match line {
+                Line::Gone(image) => Some(*image),
+                _ => None,
+            });
+            let gone: Vec<Fingerprint> = gone.collect();
+            let present = catalog.present(project, &gone).await?;
+            let mirrored = catalog.of_upstreams(project, &gone).await?;
             for image in present.difference(&mirrored) {
                 match catalog.delete_image(project, image, (self.room.now)()).await {
                     Ok(()) => self.taken.removed += 1,
@@ -463,7 +472,6 @@ impl Taking<'_> {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -479,13 +487,6 @@ fn why(fingerprint: Fingerprint, error: PublishError) -> BundleError {
 }
 
 /// The next lines, none at the end.
-fn page(mut lines: Lines) -> Result<(Vec<Line>, Lines), BundleError> {
-    let mut page = Vec::new();
-    while page.len() < PAGE {
-        match lines.next()? {
-            Some(line) => page.push(line),
-            None => break,
-        }
-    }
-    Ok((page, lines))
+async fn page(mut lines: Lines) -> Result<(Vec<Line>, Lines), BundleError> {
+    blocking(move || Ok((lines.page()?, lines))).await
 }

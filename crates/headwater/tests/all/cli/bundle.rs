@@ -191,7 +191,7 @@ fn private_images_are_in_it_only_when_that_is_said() {
     carry(&open, "team.tar", &closed);
     closed.run(&["project", "create", "team"]).ok();
     says(&closed.run(&["import", "team.tar"]).ok(), "into team: 1 image new");
-    let shown = closed.run(&["image", "show", "ours", "--project", "team", "--format", "json"]).json();
+    let shown = closed.run(&["image", "list", "ours", "--project", "team", "--format", "json"]).json()[0].clone();
     assert_eq!((&shown["fingerprint"], &shown["public"]), (&Value::from(image), &Value::Bool(false)));
 }
 
