@@ -149,3 +149,45 @@ impl Inner {
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn header(size: u64) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_path("files/large").unwrap();
+        header.set_size(size);
+        header.set_cksum();
+        header
+    }
+
+    /// Octal digits end at 8 GiB.
+    #[test]
+    fn files_are_as_large_as_images_are() {
+        let size = 200 << 30;
+        let mut bytes = header(size).as_bytes().to_vec();
+        bytes.extend(b"the beginning");
+        let mut tape = Tape::new(Box::new(Cursor::new(bytes)));
+        assert_eq!(tape.next().unwrap(), Some(Entry { name: "files/large".into(), size }));
+        let mut read = Vec::new();
+        let error = tape.read_to_end(&mut read).unwrap_err();
+        assert_eq!(
+            (read.as_slice(), error.kind(), tape.is_cut()),
+            (&b"the beginning"[..], io::ErrorKind::UnexpectedEof, true)
+        );
+    }
+
+    #[test]
+    fn sizes_that_none_has_are_refused() {
+        for field in [[0xff; 12], *b"zzzzzzzzzzz\0"] {
+            let mut header = header(0);
+            header.as_old_mut().size = field;
+            header.set_cksum();
+            let error = Tape::new(Box::new(Cursor::new(header.as_bytes().to_vec()))).next().unwrap_err();
+            assert_eq!(error.to_string(), "the bundle is no tar, or a damaged one: an entry has an impossible size");
+        }
+    }
+}

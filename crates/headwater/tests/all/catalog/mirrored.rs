@@ -213,7 +213,7 @@ async fn products_without_names_of_their_own_have_generated_ones(home: &Home) {
     );
     let shown = products(&catalog).await;
     assert_eq!(shown[0].key, "carried");
-    assert_eq!(shown[0].aliases.first().map(String::as_str), Some("debian/12"), "{:?}", shown[0].aliases);
+    assert_eq!(shown[0].aliases.first().map(String::as_str), Some("debian/bookworm/default"), "{:?}", shown[0].aliases);
     let keys = ["carried".to_owned(), own.product.key.clone()];
     let names = catalog.given_names(&project("default"), &keys).await.unwrap();
     assert_eq!(names, [(own.product.key.clone(), vec!["twelve".to_owned(), "12".to_owned()])].into());
@@ -224,7 +224,7 @@ async fn products_without_names_of_their_own_have_generated_ones(home: &Home) {
     // Given names come and go.
     let versions: BTreeMap<_, _> = [(carried.version.clone(), carried.version_extra.clone())].into();
     let named = GivenProduct { names: Some(vec!["mine".into()]), ..carried.product.clone() };
-    for (product, first) in [(named, "mine"), (carried.product, "debian/12")] {
+    for (product, first) in [(named, "mine"), (carried.product, "debian/bookworm/default")] {
         assert!(catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
         assert_eq!(products(&catalog).await[0].aliases.first().map(String::as_str), Some(first));
         assert!(!catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
