@@ -64,6 +64,10 @@ pub trait Tell: Send + Sync {
     fn progress(&self) -> Arc<dyn Progress> {
         Arc::new(crate::publish::Silent)
     }
+    /// So many more images are listed.
+    fn listed(&self, images: u64) {
+        let _ = images;
+    }
     /// An image cannot be taken in, because this file of it is neither here nor in the bundle.
     fn missing(&self, image: &Fingerprint, file: &Digest) {
         let _ = (image, file);
@@ -240,13 +244,11 @@ impl Taking<'_> {
             return Ok(());
         }
         let listed = self.room.publisher.list(waiting, (self.room.now)()).await?;
-        for one in listed {
-            if one.already {
-                self.taken.already += 1;
-            } else {
-                self.taken.listed += 1;
-            }
-        }
+        let already = listed.iter().filter(|one| one.already).count() as u64;
+        let new = listed.len() as u64 - already;
+        self.taken.already += already;
+        self.taken.listed += new;
+        self.tell.listed(new);
         Ok(())
     }
 

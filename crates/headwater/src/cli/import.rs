@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::names::{AliasName, ProjectName};
@@ -96,7 +97,8 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
     let mut ended = Ok(());
     for path in &args.bundles {
         let from: Box<dyn Read + Send> = if from_stdin(path) { Box::new(io::stdin()) } else { Box::new(open(path)?) };
-        match bundles.take(from, request.clone(), &Told(out)).await {
+        let told = Told { out, listed: AtomicU64::new(0) };
+        match bundles.take(from, request.clone(), &told).await {
             Ok(taken) => {
                 talk(&taken, out);
                 if taken.missing > 0 {
@@ -105,6 +107,11 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
                 done.push((path.display().to_string(), taken));
             }
             Err(error) => {
+                let listed = told.listed.into_inner();
+                if listed > 0 {
+                    let images = human::counted(listed, "image that was complete is", "images that were complete are");
+                    out.say(format!("{images} listed; the rest of the bundle is not"));
+                }
                 ended = Err(error.into());
                 break;
             }
@@ -162,18 +169,25 @@ fn why(taken: &Taken) -> String {
 }
 
 /// Tells people what happens.
-struct Told<'a>(&'a Out);
+struct Told<'a> {
+    out: &'a Out,
+    listed: AtomicU64,
+}
 
 impl Tell for Told<'_> {
     fn progress(&self) -> Arc<dyn Progress> {
-        bar::progress(self.0)
+        bar::progress(self.out)
+    }
+
+    fn listed(&self, images: u64) {
+        self.listed.fetch_add(images, Ordering::Relaxed);
     }
 
     fn missing(&self, image: &Fingerprint, file: &Digest) {
-        self.0.say(format!("{}: the file {file} is neither here nor in the bundle", image.short()));
+        self.out.say(format!("{}: the file {file} is neither here nor in the bundle", image.short()));
     }
 
     fn alias_left(&self, name: &AliasName) {
-        self.0.say(format!("the alias {name} leads to something else here, and stays so"));
+        self.out.say(format!("the alias {name} leads to something else here, and stays so"));
     }
 }

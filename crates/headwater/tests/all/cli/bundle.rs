@@ -477,6 +477,8 @@ fn damage_of_each_kind_is_told_and_what_came_before_stays() {
         assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
         assert!(ran.err.contains(&error), "{what}: {ran:?}\nwanted: {error}");
         assert_eq!(fingerprints(&closed).len(), listed, "{what}");
+        let said = ["Error: ", "1 image that was complete is listed; ", "2 images that were complete are listed; "];
+        assert!(ran.err.starts_with(said[listed]), "{what}: {ran:?}");
         closed.run(&["verify"]).ok();
         // All of it mends what is missing.
         closed.run_with(&["import", "-"], &whole).ok();
