@@ -21,7 +21,8 @@ on() {
     )
 }
 
-# guide PAGE: types it. A case may define guide_before MACHINE, for what a page says in words. TOML blocks are the configuration; the server is started at the first block that is typed.
+# guide PAGE: types it. A case may define guide_before MACHINE, for what a page says in words, and GUIDE_WORDS, a sed script that puts its
+# own servers in the place of those that a page names. TOML blocks are the configuration; the server is started at the first block that is typed.
 guide() {
     local page=$TOP/docs/guides/$1.md block kind text place wanted line said code out
     mkdir -p "$CASE/bin"
@@ -32,7 +33,7 @@ guide() {
     : >"$HEADWATER_CONFIG"
     while read -r block; do
         kind=$(jq -r .kind <<<"$block") place=$(jq -r .on <<<"$block") line=$(jq -r .line <<<"$block")
-        text=$(jq -r .text <<<"$block" | sed "s/images\.example\.com:8443/127.0.0.1:$PORT/g; s/\<TOKEN\>/${TOKEN:-TOKEN}/g")
+        text=$(jq -r .text <<<"$block" | sed "s/images\.example\.com:8443/127.0.0.1:$PORT/g; s/\<TOKEN\>/${TOKEN:-TOKEN}/g; ${GUIDE_WORDS:-}")
         if [ "$kind" = toml ]; then
             printf '%s\n' "$text" >>"$HEADWATER_CONFIG"
             continue

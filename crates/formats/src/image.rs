@@ -183,6 +183,14 @@ impl ImageFiles {
         self.iter().fold(0, |sum, (_, file)| sum.saturating_add(file.size))
     }
 
+    /// The root file of a split image.
+    pub fn root(&self) -> Option<&ImageFile> {
+        match self {
+            Self::Unified(_) => None,
+            Self::Split { root, .. } => Some(root),
+        }
+    }
+
     /// The files with their roles, metadata first.
     pub fn iter(&self) -> impl Iterator<Item = (FileRole, ImageFile)> {
         let (first, second) = match self {

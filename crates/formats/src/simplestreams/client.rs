@@ -53,7 +53,8 @@ pub struct ListedImage {
     pub properties: BTreeMap<String, String>,
     /// The product's names. In a [`Listing`]: the names that lead to this image, in the order in which the client found them.
     pub aliases: Vec<String>,
-    rank: u8,
+    /// Its place among kinds of the same type, as clients prefer them.
+    pub(super) rank: u8,
 }
 
 impl ListedImage {

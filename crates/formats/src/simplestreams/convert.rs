@@ -6,10 +6,13 @@
 //! What this module does not know: the files themselves. Their formats are what their names say; who downloads them
 //! looks at the bytes.
 
+use std::collections::BTreeMap;
+
 use super::Family;
 use super::client::{ListedFile, ListedImage, images_of};
-use super::item::slot;
+use super::item::{FAMILIES, conflict, slot};
 use super::parse::{Document, ProductEntry};
+use crate::digest::Fingerprint;
 use crate::image::{Compression, FileFormat, Image, ImageFile, ImageFiles};
 use crate::names::{AliasName, VersionName};
 use crate::product::{Line, Product, Version};
@@ -34,17 +37,33 @@ pub const LOSSES: &[Loss] = &[
         what: "a second image in the same place of a version, a container beside a unified one",
         instead: "not listed; publishing refuses it",
     },
+    Loss {
+        what: "an image for one family beside one for the other with another root file in the same place",
+        instead: "not listed; publishing refuses it",
+    },
     Loss { what: "a fingerprint for the second time", instead: "listed once" },
     Loss {
-        what: "properties other than os, release, version, variant, label, architecture, serial, type, requirements.*",
+        what: "properties other than os, release, version, variant, label, architecture, serial, type, requirements.*, \
+               release_title, release_codename",
         instead: "left out",
+    },
+    Loss {
+        what: "property headwater.families",
+        instead: "said by the items of a document for all clients; left out where a document for one family is read",
     },
     Loss { what: "property description", instead: "made of os, release title, architecture, label and version" },
     Loss { what: "property architecture", instead: "the architecture's name in streams, such as amd64" },
     Loss { what: "property type", instead: "the kind of root file" },
     Loss { what: "property serial", instead: "the name of the version" },
-    Loss { what: "spelling of os, release and variant, property version", instead: "those of the product" },
+    Loss {
+        what: "spelling of os, release and variant, properties version, release_title and release_codename",
+        instead: "those of the product; without a title, the release",
+    },
     Loss { what: "requirements of each image", instead: "those of the newest version, for all of the product" },
+    Loss {
+        what: "requirements for Incus, when those for LXD differ, of an image that a document lists to both",
+        instead: "those for LXD",
+    },
     Loss { what: "label of each image", instead: "one for all images of the version" },
     Loss {
         what: "time of day of created_at, and its date where the version has another",
@@ -62,10 +81,22 @@ pub const LOSSES: &[Loss] = &[
     Loss { what: "public: false", instead: "whoever reads the document sees the image as public" },
     Loss { what: "descriptions of aliases, aliases of older versions, aliases with commas", instead: "left out" },
     Loss { what: "filename", instead: "<digest>.<extension> of the metadata file" },
+    Loss {
+        what: "of other servers: fields of items that clients do not read (md5, sha512), items that make no image",
+        instead: "left out",
+    },
+    Loss { what: "of other servers: names of items, order of aliases among them", instead: "ours" },
+    Loss { what: "of other servers: kinds of disks (uefi1.img, disk1.img)", instead: "disk-kvm.img" },
+    Loss { what: "of other servers: no variant, no release title", instead: "the variant default, the release" },
 ];
 
 /// The products of a document with the images that clients of that family see in it. `uploaded_at` is the time to
 /// give them.
+///
+/// With [`Family::Any`], these are the images that clients of LXD or of Incus see. Those that are listed to one of the two alone say so
+/// in their property [`FAMILIES`], so that documents made of them list each to whom this document did; the others are as LXD sees them.
+///
+/// The product's `release_title` and `release_codename` become properties of the images, too.
 ///
 /// Left out are images whose files have no size or no hash (they could not be checked), versions whose names are
 /// no names of ours, products without `os` or `release`, and deltas, because who takes images in makes its own. Products keep the keys and the unknown fields of the document.
@@ -73,34 +104,38 @@ pub fn products(document: &Document, family: Family, uploaded_at: Timestamp) -> 
     document.products.iter().filter_map(|(key, entry)| product(key, entry, family, uploaded_at)).collect()
 }
 
+/// An image that a document lists.
+struct Found {
+    image: Image,
+    rank: u8,
+    readers: Family,
+}
+
 fn product(key: &str, entry: &ProductEntry, family: Family, uploaded_at: Timestamp) -> Option<Product> {
-    let mut versions: Vec<Version> = Vec::new();
-    for listed in images_of(key, entry, family) {
-        let Some(image) = image(&listed, uploaded_at) else { continue };
-        let Ok(name) = VersionName::new(listed.version.as_str()) else { continue };
-        let Some(place) = slot(&image) else { continue };
-        if versions.last().is_none_or(|version| version.name != name) {
-            let mut extra =
-                entry.versions.get(&listed.version).map(|version| version.extra.clone()).unwrap_or_default();
-            let pubname =
-                entry.versions.get(&listed.version).map(|version| version.pubname.as_str()).unwrap_or_default();
-            if !pubname.is_empty() {
-                extra.insert("pubname".to_owned(), pubname.into());
-            }
-            versions.push(Version { name, extra, images: Vec::new(), deltas: Vec::new() });
-        }
-        if let Some(version) = versions.last_mut()
-            && !version.images.iter().filter_map(slot).any(|taken| taken.conflicts(place))
-        {
-            version.images.push(image);
+    let readers = match family {
+        Family::Any => [Family::Lxd, Family::Incus].as_slice(),
+        Family::Lxd => &[Family::Lxd],
+        Family::Incus => &[Family::Incus],
+    };
+    let mut versions: BTreeMap<String, BTreeMap<Fingerprint, Found>> = BTreeMap::new();
+    for readers in readers {
+        for listed in images_of(key, entry, *readers) {
+            let Some(image) = image(&listed, uploaded_at) else { continue };
+            let found = versions.entry(listed.version).or_default();
+            let new = Found { image, rank: listed.rank, readers: *readers };
+            let known = found.entry(listed.fingerprint).or_insert(new);
+            known.readers = known.readers.together(*readers);
         }
     }
+    let versions: Vec<Version> = versions
+        .into_iter()
+        .filter_map(|(name, found)| version(VersionName::new(name).ok()?, entry, family, found.into_values().collect()))
+        .collect();
     let line = Line::of_image(versions.first()?.images.first()?)?;
     let mut extra = entry.extra.clone();
     if let Some(supported) = entry.supported {
         extra.insert("supported".to_owned(), supported.into());
     }
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Some(Product {
         key: key.to_owned(),
         line,
@@ -111,6 +146,35 @@ fn product(key: &str, entry: &ProductEntry, family: Family, uploaded_at: Timesta
         extra,
         versions,
     })
+}
+
+/// The version with those of the images that can stand side by side; `None` when there are none.
+fn version(name: VersionName, entry: &ProductEntry, family: Family, mut found: Vec<Found>) -> Option<Version> {
+    // Of those that keep one another out, what clients prefer stays.
+    found.sort_by_key(|found| found.rank);
+    let mut images: Vec<Image> = Vec::new();
+    for Found { mut image, readers, .. } in found {
+        for (property, text) in [("release_title", &entry.release_title), ("release_codename", &entry.release_codename)]
+        {
+            image.properties.extend(given(text).map(|text| (property.to_owned(), text)));
+        }
+        if family == Family::Any && readers != Family::Any {
+            image.properties.insert(FAMILIES.to_owned(), readers.to_string());
+        }
+        if slot(&image).is_some() && !images.iter().any(|taken| conflict(taken, &image)) {
+            images.push(image);
+        }
+    }
+    let of = entry.versions.get(name.as_str());
+    let mut extra = of.map(|of| of.extra.clone()).unwrap_or_default();
+    if let Some(pubname) = of.and_then(|of| given(&of.pubname)) {
+        extra.insert("pubname".to_owned(), pubname.into());
+    }
+    (!images.is_empty()).then_some(Version { name, extra, images, deltas: Vec::new() })
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The image that a client would store, with files of known size and hash; `None` without these.

@@ -9,7 +9,7 @@ use std::fmt;
 use super::item::Slot;
 use crate::arch::Architecture;
 
-/// Clients that read the same items.
+/// Clients that read the same items; also those to whom an image is listed ([`families`](super::families)).
 ///
 /// LXD 5.0.3 and 5.18 to 5.20 read the items of both and reject every image as listed twice when both are there, so
 /// LXD clients are given their own items only.
@@ -19,7 +19,7 @@ pub enum Family {
     Lxd,
     /// Reads `incus.tar.xz` and `incus_combined.tar.gz`.
     Incus,
-    /// Mirrors, browsers and others: both kinds of items are listed.
+    /// Mirrors, browsers and others: both kinds of items are listed. Of an image: it is listed to the clients of both.
     Any,
 }
 
@@ -53,6 +53,24 @@ impl Family {
     /// Whether items of Incus are for this family.
     pub fn reads_incus(self) -> bool {
         self != Self::Lxd
+    }
+
+    /// The clients that are among both, where [`Family::Any`] is those of LXD and those of Incus; `None` when there are none.
+    pub fn common(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (one, Self::Any) | (Self::Any, one) => Some(one),
+            (one, other) => (one == other).then_some(one),
+        }
+    }
+
+    /// The clients of either.
+    pub fn together(self, other: Self) -> Self {
+        if self == other { self } else { Self::Any }
+    }
+
+    /// Whether all the clients of the other are among these.
+    pub fn covers(self, other: Self) -> bool {
+        self.together(other) == self
     }
 }
 
@@ -134,6 +152,23 @@ mod tests {
             ("", Family::Any),
         ] {
             assert_eq!(Family::of_user_agent(header), family, "{header}");
+        }
+    }
+
+    #[test]
+    fn families_are_sets_of_two() {
+        use Family::*;
+        for (one, other, common, together, covers) in [
+            (Lxd, Lxd, Some(Lxd), Lxd, true),
+            (Lxd, Incus, None, Any, false),
+            (Incus, Lxd, None, Any, false),
+            (Lxd, Any, Some(Lxd), Any, false),
+            (Any, Incus, Some(Incus), Any, true),
+            (Any, Any, Some(Any), Any, true),
+        ] {
+            assert_eq!(one.common(other), common, "{one} {other}");
+            assert_eq!(one.together(other), together, "{one} {other}");
+            assert_eq!(one.covers(other), covers, "{one} {other}");
         }
     }
 

@@ -36,7 +36,7 @@ pub mod select;
 pub(crate) mod testing;
 
 pub use family::{Deltas, Family, architecture_of_user_agent};
-pub use item::{Slot, slot};
+pub use item::{Slot, conflict, families, offered, slot};
 
 /// Where the index lies, relative to the address that people configure; Go clients know no other place
 /// (LXD `shared/simplestreams/simplestreams.go`).

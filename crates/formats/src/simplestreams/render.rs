@@ -27,8 +27,8 @@ use serde_json::Value;
 use serde_json::ser::Formatter;
 
 use super::delta::{Clients, Roots};
-use super::item::{Slot, slot};
-use super::{CONTENT_ID, DATATYPE, PRODUCTS_PATH, SIGNED_PRODUCTS_PATH, go};
+use super::item::{Slot, conflict, families, offered, slot};
+use super::{CONTENT_ID, DATATYPE, Family, PRODUCTS_PATH, SIGNED_PRODUCTS_PATH, go};
 use crate::digest::{Digest, Fingerprint};
 use crate::image::{Image, ImageFile, ImageFiles};
 use crate::names::AliasName;
@@ -180,8 +180,8 @@ impl Draft {
 }
 
 /// The products document for these clients. The order is that of `products`; what cannot be listed is left
-/// out: images without a [`slot`], a fingerprint, a version name or a product key for the second time, versions and products
-/// without images.
+/// out: images without a [`slot`], images that are not [`offered`] to these clients, a fingerprint, a version name or a product key for
+/// the second time, versions and products without images.
 pub fn products<'a, P: Borrow<Product>>(
     products: impl IntoIterator<Item = P>,
     clients: impl Into<Clients<'a>>,
@@ -241,17 +241,21 @@ pub fn product_fragment<'a>(
 /// The deltas that the [fragment](product_fragment) of a product names when none of its fingerprints was seen before.
 pub fn listed_deltas<'a>(product: &Product, clients: impl Into<Clients<'a>>) -> Vec<Delta> {
     let clients = clients.into();
-    let listed = Listed::of(product, &mut HashSet::new());
+    let listed = Listed::of(product, clients.family, &mut HashSet::new());
     let beside = |(version, images): &Chosen<'_>| {
-        let delta = |(slot, image): &(Slot, &Image)| listed.roots.delta(version, *slot, root(image)?, &clients);
-        images.iter().filter_map(delta).map(|(delta, _)| *delta).collect::<Vec<_>>()
+        let delta = |(slot, image): &(Slot, &Image)| listed.roots.delta(version, *slot, image.files.root()?, &clients);
+        let mut deltas: Vec<Delta> = images.iter().filter_map(delta).map(|(delta, _)| *delta).collect();
+        // Two images of one place have the same root file.
+        deltas.dedup();
+        deltas
     };
     listed.versions.values().flat_map(beside).collect()
 }
 
-/// Whether there is anything of this product to list: whether [`product_fragment`] gives something.
-pub fn lists_something(product: &Product) -> bool {
-    product.versions.iter().any(|version| version.images.iter().any(|image| slot(image).is_some()))
+/// Whether there is anything of this product to list to that family: whether [`product_fragment`] gives something.
+pub fn lists_something(product: &Product, family: Family) -> bool {
+    let listed = |image: &Image| slot(image).is_some() && offered(image, family);
+    product.versions.iter().any(|version| version.images.iter().any(listed))
 }
 
 /// Compact JSON in which the members of the outer objects have a line each: those of a product, of its versions, and items.
@@ -324,7 +328,6 @@ impl Write for Counted<'_> {
 
 /// The name of a file. While it is being written, it notes where it begins: `serde_json` has handed on every byte before it
 /// by then, the opening quote too.
-#[derive(Clone)]
 struct Name<'a> {
     file: &'a ImageFile,
     written: &'a Cell<usize>,
@@ -397,7 +400,7 @@ struct VersionOut<'a> {
     items: BTreeMap<Cow<'static, str>, ItemOut<'a>>,
 }
 
-#[derive(Serialize, Clone)]
+#[derive(Serialize)]
 struct ItemOut<'a> {
     ftype: &'static str,
     path: Name<'a>,
@@ -439,39 +442,39 @@ struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn of(product: &'a Product, seen: &mut HashSet<Fingerprint>) -> Self {
+    fn of(product: &'a Product, family: Family, seen: &mut HashSet<Fingerprint>) -> Self {
         let mut versions = BTreeMap::new();
         for version in &product.versions {
             if versions.contains_key(version.name.as_str()) {
                 continue;
             }
-            let chosen = choose(version, seen);
+            let chosen = choose(version, family, seen);
             if !chosen.is_empty() {
                 versions.insert(version.name.as_str(), (version, chosen));
             }
         }
         let deltas = versions.values().any(|(version, _)| !version.deltas.is_empty());
         let roots = versions.iter().filter(|_| deltas).flat_map(|(name, (_, images))| {
-            images.iter().filter_map(|(slot, image)| Some((*slot, root(image)?.digest, *name)))
+            images.iter().filter_map(move |(slot, image)| {
+                Some((*slot, image.files.root()?.digest, *name, families(image).common(family)?))
+            })
         });
         Self { roots: Roots::new(roots), versions }
     }
 }
 
-fn root(image: &Image) -> Option<&ImageFile> {
-    match &image.files {
-        ImageFiles::Split { root, .. } => Some(root),
-        ImageFiles::Unified(_) => None,
-    }
-}
-
 fn fragment(product: &Product, clients: &Clients<'_>, seen: &mut HashSet<Fingerprint>) -> Option<Draft> {
     let names = Names::default();
-    let listed = Listed::of(product, seen);
-    let (versions, family) = (&listed.versions, clients.family);
-    let (_, (_, newest)) = versions.last_key_value()?;
-    let requirements = requirements(newest);
-    let given = (!requirements.is_empty()).then_some(&requirements);
+    let listed = Listed::of(product, clients.family, seen);
+    let versions = &listed.versions;
+    if versions.is_empty() {
+        return None;
+    }
+    let of = |family: Family| clients.family.common(family).and_then(|family| requirements(versions, family));
+    let (of_lxd, of_incus) = (of(Family::Lxd), of(Family::Incus));
+    let given = of_incus.as_ref().or(of_lxd.as_ref()).filter(|given| !given.is_empty());
+    // Where they are missing, LXD takes those for Incus.
+    let given_to_lxd = of_lxd.as_ref().filter(|own| !own.is_empty() || given.is_some());
     let out = ProductOut {
         aliases: aliases(&product.aliases),
         arch: product.line.architecture.stream_name(),
@@ -482,7 +485,7 @@ fn fragment(product: &Product, clients: &Clients<'_>, seen: &mut HashSet<Fingerp
         version: not_empty(product.version.as_deref()),
         variant: &product.line.variant,
         requirements: given,
-        lxd_requirements: given.filter(|_| family.reads_lxd()),
+        lxd_requirements: given_to_lxd,
         support_eol: support_eol(versions.values().flat_map(|(_, images)| images)),
         supported: product.extra.get("supported").and_then(Value::as_bool),
         extra: foreign(&product.extra),
@@ -503,14 +506,14 @@ fn fragment(product: &Product, clients: &Clients<'_>, seen: &mut HashSet<Fingerp
     }
 }
 
-/// The images of a version that can stand side by side, in the order of their places.
-fn choose<'a>(version: &'a Version, seen: &mut HashSet<Fingerprint>) -> Vec<(Slot, &'a Image)> {
-    let mut all: Vec<(Slot, &Image)> =
-        version.images.iter().filter_map(|image| slot(image).map(|slot| (slot, image))).collect();
+/// The images of a version that are offered to that family and can stand side by side, in the order of their places.
+fn choose<'a>(version: &'a Version, family: Family, seen: &mut HashSet<Fingerprint>) -> Vec<(Slot, &'a Image)> {
+    let for_them = version.images.iter().filter(|image| offered(image, family));
+    let mut all: Vec<(Slot, &Image)> = for_them.filter_map(|image| slot(image).map(|slot| (slot, image))).collect();
     all.sort_by_key(|(slot, image)| (*slot, image.fingerprint));
     let mut chosen: Vec<(Slot, &Image)> = Vec::new();
     for (slot, image) in all {
-        if !chosen.iter().any(|(taken, _)| taken.conflicts(slot)) && seen.insert(image.fingerprint) {
+        if !chosen.iter().any(|(_, taken)| conflict(taken, image)) && seen.insert(image.fingerprint) {
             chosen.push((slot, image));
         }
     }
@@ -540,10 +543,10 @@ fn items<'a>(
     clients: &Clients<'_>,
     names: &'a Names,
 ) -> BTreeMap<Cow<'static, str>, ItemOut<'a>> {
-    let family = clients.family;
     let mut items = BTreeMap::new();
-    let mut metadata_items: Vec<ItemOut<'a>> = Vec::new();
+    let (mut of_lxd, mut of_incus): (Vec<ItemOut<'a>>, Vec<ItemOut<'a>>) = (Vec::new(), Vec::new());
     for (slot, image) in images {
+        let Some(readers) = families(image).common(clients.family) else { continue };
         match (&image.files, slot.root_ftype()) {
             (ImageFiles::Split { metadata, root }, Some(ftype)) => {
                 let stem = if *slot == Slot::Disk { "disk" } else { "root" };
@@ -554,43 +557,39 @@ fn items<'a>(
                     let item = ItemOut { delta_base: Some(base), ..ItemOut::new(ftype, &delta.file, names) };
                     items.insert(format!("{stem}.{base}.{}", delta.file.format.extension()).into(), item);
                 }
-                let position =
-                    metadata_items.iter().position(|item| item.sha256 == metadata.digest).unwrap_or_else(|| {
-                        metadata_items.push(ItemOut::new("", metadata, names));
-                        metadata_items.len() - 1
+                let lists = [(readers.reads_lxd(), &mut of_lxd), (readers.reads_incus(), &mut of_incus)];
+                for (_, list) in lists.into_iter().filter(|(reads, _)| *reads) {
+                    let position = list.iter().position(|item| item.sha256 == metadata.digest).unwrap_or_else(|| {
+                        list.push(ItemOut::new("", metadata, names));
+                        list.len() - 1
                     });
-                let item = &mut metadata_items[position];
-                match slot {
-                    Slot::Squashfs => item.squashfs = Some(image.fingerprint),
-                    Slot::RootTar => item.root_tar = Some(image.fingerprint),
-                    Slot::Disk => item.disk = Some(image.fingerprint),
-                    Slot::UnifiedContainer => {}
+                    let item = &mut list[position];
+                    match slot {
+                        Slot::Squashfs => item.squashfs = Some(image.fingerprint),
+                        Slot::RootTar => item.root_tar = Some(image.fingerprint),
+                        Slot::Disk => item.disk = Some(image.fingerprint),
+                        Slot::UnifiedContainer => {}
+                    }
                 }
             }
             (ImageFiles::Unified(file), _) => {
-                if family.reads_lxd() {
+                if readers.reads_lxd() {
                     items.insert("lxd_combined.tar.gz".into(), ItemOut::new("lxd_combined.tar.gz", file, names));
                 }
-                if family.reads_incus() {
+                if readers.reads_incus() {
                     items.insert("incus_combined.tar.gz".into(), ItemOut::new("incus_combined.tar.gz", file, names));
                 }
             }
             (ImageFiles::Split { .. }, None) => {}
         }
     }
-    for (position, item) in metadata_items.into_iter().enumerate() {
-        let mut add = |family_name: &str, ftype: &'static str| {
+    for (family, ftype, list) in [("lxd", "lxd.tar.xz", of_lxd), ("incus", "incus.tar.xz", of_incus)] {
+        for (position, item) in list.into_iter().enumerate() {
             let key = match position {
                 0 => Cow::Borrowed(ftype),
-                further => Cow::Owned(format!("{family_name}-{}.tar.xz", further + 1)),
+                further => Cow::Owned(format!("{family}-{}.tar.xz", further + 1)),
             };
-            items.insert(key, ItemOut { ftype, ..item.clone() });
-        };
-        if family.reads_lxd() {
-            add("lxd", "lxd.tar.xz");
-        }
-        if family.reads_incus() {
-            add("incus", "incus.tar.xz");
+            items.insert(key, ItemOut { ftype, ..item });
         }
     }
     items
@@ -610,17 +609,21 @@ fn aliases(names: &[String]) -> String {
     list
 }
 
-/// Requirements belong to a product; those of the newest version are said.
-fn requirements<'a>(newest: &[(Slot, &'a Image)]) -> BTreeMap<&'a str, &'a str> {
+/// Requirements belong to a product; those of the newest version that lists something to that family are said. `None` when none does.
+fn requirements<'a>(versions: &BTreeMap<&str, Chosen<'a>>, family: Family) -> Option<BTreeMap<&'a str, &'a str>> {
+    let for_them = |(_, images): &Chosen<'a>| {
+        images.iter().map(|(_, image)| *image).filter(|image| offered(image, family)).collect()
+    };
+    let newest: Vec<&Image> = versions.values().rev().map(for_them).find(|images: &Vec<_>| !images.is_empty())?;
     let mut all = BTreeMap::new();
-    for (_, image) in newest {
+    for image in newest {
         for (key, value) in &image.properties {
             if let Some(key) = key.strip_prefix("requirements.").filter(|key| !key.is_empty() && !value.is_empty()) {
                 all.entry(key).or_insert(value.as_str());
             }
         }
     }
-    all
+    Some(all)
 }
 
 /// The last day of the product: that of its longest-lived image, and none when one image never expires.

@@ -9,7 +9,7 @@ use headwater_formats::simplestreams::client::{Listing, LookupError};
 use headwater_formats::simplestreams::{Family, convert, go, parse};
 use headwater_formats::timestamp::Timestamp;
 
-fn read(path: &str) -> Vec<u8> {
+pub(crate) fn read(path: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/streams").join(path)).unwrap()
 }
 

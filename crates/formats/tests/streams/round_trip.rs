@@ -10,7 +10,7 @@ use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, Product, Version};
 use headwater_formats::simplestreams::client::Listing;
 use headwater_formats::simplestreams::render::{Draft, FilesAt};
-use headwater_formats::simplestreams::{Family, convert, go, parse, render, slot};
+use headwater_formats::simplestreams::{Family, conflict, convert, families, go, item, offered, parse, render, slot};
 use headwater_formats::timestamp::Timestamp;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -58,38 +58,43 @@ fn image() -> impl Strategy<Value = Image> {
         0..5,
     );
     let expires = option::of(select(vec![0i64, 1_800_000_000, 1_900_000_001]));
-    (files(), any::<bool>(), properties, expires).prop_map(|(files, other_type, properties, expires)| {
-        // The type follows the root file, as publishing sees to; one time in two it is left to chance for unified images.
-        let image_type = match files {
-            ImageFiles::Unified(_) if other_type => ImageType::VirtualMachine,
-            ImageFiles::Unified(_) => ImageType::Container,
-            ImageFiles::Split { root, .. } if root.format == FileFormat::Qcow2 => ImageType::VirtualMachine,
-            ImageFiles::Split { .. } => ImageType::Container,
-        };
-        let fingerprint = match &files {
-            ImageFiles::Unified(file) => file.digest.as_unified_fingerprint(),
-            ImageFiles::Split { metadata, root } => {
-                let both = [metadata.digest.as_bytes().as_slice(), root.digest.as_bytes()].concat();
-                Fingerprint::from_bytes(sha2::Sha256::digest(both).into())
+    let families = option::of(select(vec!["lxd", "incus", "all"]));
+    (files(), any::<bool>(), properties, families, expires).prop_map(
+        |(files, other_type, properties, families, expires)| {
+            let mut properties = properties;
+            properties.extend(families.map(|families| (item::FAMILIES.to_owned(), families.to_owned())));
+            // The type follows the root file, as publishing sees to; one time in two it is left to chance for unified images.
+            let image_type = match files {
+                ImageFiles::Unified(_) if other_type => ImageType::VirtualMachine,
+                ImageFiles::Unified(_) => ImageType::Container,
+                ImageFiles::Split { root, .. } if root.format == FileFormat::Qcow2 => ImageType::VirtualMachine,
+                ImageFiles::Split { .. } => ImageType::Container,
+            };
+            let fingerprint = match &files {
+                ImageFiles::Unified(file) => file.digest.as_unified_fingerprint(),
+                ImageFiles::Split { metadata, root } => {
+                    let both = [metadata.digest.as_bytes().as_slice(), root.digest.as_bytes()].concat();
+                    Fingerprint::from_bytes(sha2::Sha256::digest(both).into())
+                }
+            };
+            Image {
+                fingerprint,
+                image_type,
+                architecture: Architecture::X86_64,
+                files,
+                filename: "image".into(),
+                created_at: Timestamp::EPOCH,
+                uploaded_at: Timestamp::EPOCH,
+                public: true,
+                expires_at: expires.and_then(Timestamp::from_unix),
+                last_used_at: None,
+                auto_update: false,
+                properties,
+                profiles: Vec::new(),
+                update_source: None,
             }
-        };
-        Image {
-            fingerprint,
-            image_type,
-            architecture: Architecture::X86_64,
-            files,
-            filename: "image".into(),
-            created_at: Timestamp::EPOCH,
-            uploaded_at: Timestamp::EPOCH,
-            public: true,
-            expires_at: expires.and_then(Timestamp::from_unix),
-            last_used_at: None,
-            auto_update: false,
-            properties,
-            profiles: Vec::new(),
-            update_source: None,
-        }
-    })
+        },
+    )
 }
 
 /// Upstream's fields, some of them called as ours are and of the wrong type.
@@ -199,6 +204,8 @@ fn expected_properties(
     let mut properties: BTreeMap<String, String> = [
         ("os", line.os.clone()),
         ("release", line.release.clone()),
+        ("release_title", title.to_owned()),
+        ("release_codename", product.release_codename.clone().unwrap_or_default()),
         ("version", product.version.clone().unwrap_or_default()),
         ("variant", line.variant.clone()),
         ("label", label.clone()),
@@ -237,13 +244,15 @@ proptest! {
             let listed: BTreeSet<Fingerprint> = listing.images.iter().map(|image| image.fingerprint).collect();
             prop_assert_eq!(listed.len(), listing.images.len(), "no fingerprint twice");
 
-            // Of products with the same key, the first with something to list is written.
-            let mut keys = HashSet::new();
-            let written: Vec<&Product> = catalog
-                .iter()
-                .filter(|product| document.products.contains_key(&product.key) && render::lists_something(product))
-                .filter(|product| keys.insert(product.key.clone()))
-                .collect();
+            // Of products with the same key, the first is written that has something to list which none before it has.
+            let (mut keys, mut seen) = (HashSet::new(), HashSet::new());
+            let mut is_written = |product: &&Product| {
+                !keys.contains(&product.key)
+                    && render::product_fragment(product, family, &mut seen).is_some()
+                    && keys.insert(product.key.clone())
+            };
+            let written: Vec<&Product> = catalog.iter().filter(&mut is_written).collect();
+            prop_assert!(written.iter().all(|product| document.products.contains_key(&product.key)));
             prop_assert_eq!(written.len(), document.products.len());
 
             let given: HashSet<String> = catalog
@@ -262,12 +271,12 @@ proptest! {
                 for version in &product.versions {
                     // What is not there is not there for a reason of the list.
                     for image in version.images.iter().filter(|image| !listed.contains(&image.fingerprint)) {
-                        let place = slot(image);
-                        let taken = version.images.iter().any(|other| {
-                            listed.contains(&other.fingerprint)
-                                && matches!((place, slot(other)), (Some(one), Some(two)) if one.conflicts(two))
-                        });
-                        prop_assert!(place.is_none() || taken, "an image is missing without a reason");
+                        let taken = version
+                            .images
+                            .iter()
+                            .any(|other| listed.contains(&other.fingerprint) && conflict(image, other));
+                        let listable = slot(image).is_some() && offered(image, family);
+                        prop_assert!(!listable || taken, "an image is missing without a reason");
                     }
                 }
             }
@@ -286,6 +295,7 @@ proptest! {
                             .iter()
                             .find(|candidate| candidate.fingerprint == image.fingerprint)
                             .expect("a listed image is one of its version");
+                        prop_assert!(offered(before, family), "it is for others");
                         prop_assert_eq!(image.image_type, before.image_type);
                         prop_assert_eq!(image.architecture, before.architecture);
                         prop_assert_eq!(&image.files, &before.files);
@@ -340,6 +350,44 @@ proptest! {
     }
 
     #[test]
+    fn a_document_for_all_says_whom_each_image_is_for(catalog in catalog()) {
+        let text = render::products(&catalog, Family::Any, Timestamp::EPOCH);
+        let document = parse::products(&text).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let back = convert::products(&document, Family::Any, Timestamp::EPOCH);
+        prop_assert_eq!(back.len(), document.products.len());
+        let mut readers: BTreeMap<Fingerprint, Family> = BTreeMap::new();
+        for found in &back {
+            let of = catalog.iter().filter(|product| product.key == found.key).flat_map(|product| &product.versions);
+            let of: Vec<&Version> = of.collect();
+            for version in &found.versions {
+                for (place, image) in version.images.iter().enumerate() {
+                    let others = &version.images[place + 1..];
+                    prop_assert!(!others.iter().any(|other| conflict(image, other)), "they cannot stand side by side");
+                    let mut before = of
+                        .iter()
+                        .filter(|candidate| candidate.name == version.name)
+                        .flat_map(|candidate| &candidate.images)
+                        .filter(|candidate| candidate.fingerprint == image.fingerprint);
+                    prop_assert!(before.any(|before| (before.files, families(before)) == (image.files, families(image))));
+                    prop_assert_eq!(readers.insert(image.fingerprint, families(image)), None, "listed once");
+                }
+            }
+        }
+        for family in [Family::Lxd, Family::Incus] {
+            let seen = |document: &parse::Document| -> BTreeSet<(String, String, Fingerprint)> {
+                let images = Listing::of([document], family).images.into_iter();
+                images.map(|image| (image.product, image.version, image.fingerprint)).collect()
+            };
+            let listed = seen(&document);
+            let mine = readers.values().filter(|readers| readers.common(family).is_some());
+            prop_assert_eq!(listed.len(), mine.count());
+            let again = go::products(&render::products(&back, family, Timestamp::EPOCH));
+            let again = again.map_err(|error| TestCaseError::fail(error.to_string()))?.document();
+            prop_assert_eq!(seen(&again), listed, "taken in and listed again");
+        }
+    }
+
+    #[test]
     fn the_same_catalog_makes_the_same_bytes(catalog in catalog()) {
         for family in Family::ALL {
             let text = render::products(&catalog, family, Timestamp::EPOCH);
@@ -350,7 +398,7 @@ proptest! {
             prop_assert_eq!(&render::products(&shuffled, family, Timestamp::EPOCH), &text, "order of images");
             for product in &catalog {
                 prop_assert_eq!(
-                    render::lists_something(product),
+                    render::lists_something(product, family),
                     render::product_fragment(product, family, &mut HashSet::new()).is_some()
                 );
             }

@@ -10,7 +10,7 @@ use headwater_formats::names::VersionName;
 use headwater_formats::product::{Delta, Line, Product, Version};
 use headwater_formats::simplestreams::delta::Clients;
 use headwater_formats::simplestreams::render::{Draft, FilesAt};
-use headwater_formats::simplestreams::{Deltas, Family, convert, go, parse, render};
+use headwater_formats::simplestreams::{Deltas, Family, convert, go, item, parse, render};
 use headwater_formats::timestamp::Timestamp;
 use headwater_formats::view::View;
 use serde_json::Value;
@@ -373,7 +373,7 @@ fn what_cannot_be_listed_leaves_no_trace() {
     let mut product = debian();
     product.versions[0].images =
         vec![image(0x05, ImageType::VirtualMachine, ImageFiles::Unified(file(0x05, 1234, "tar.gz")))];
-    assert!(!render::lists_something(&product));
+    assert!(Family::ALL.iter().all(|family| !render::lists_something(&product, *family)));
     assert_eq!(render::product_fragment(&product, Family::Lxd, &mut HashSet::new()), None);
     assert!(text(render::products([product], Family::Lxd, at())).ends_with(r#""products":{}}"#));
 }
@@ -464,4 +464,126 @@ fn a_delta_goes_with_the_version_of_its_base() {
     twice.versions[1].deltas.push(Delta { clients: 100, ..more });
     let named = render::listed_deltas(&twice, Family::Incus);
     assert_eq!(named, twice.versions[1].deltas[..1], "no list has the other's base, however many hold it");
+}
+
+/// The image, for the clients of one family alone.
+fn only(family: &str, mut image: Image) -> Image {
+    image.properties.insert(item::FAMILIES.to_owned(), family.to_owned());
+    image
+}
+
+/// The keys of the items of a version of Debian 12, and what its metadata items make of the squashfs and the disk.
+fn items(product: &Product, family: Family, version: &str) -> Vec<String> {
+    let document: Value = serde_json::from_slice(&render::products([product], family, at())).unwrap();
+    let items = &document["products"]["debian:12:amd64:default"]["versions"][version]["items"];
+    let of = |item: &Value, hash: &str| item[hash].as_str().map(|hash| format!(" {}", &hash[..2])).unwrap_or_default();
+    let items = items.as_object().into_iter().flatten().map(|(key, item)| {
+        let (squashfs, disk) = (of(item, "combined_squashfs_sha256"), of(item, "combined_disk-kvm-img_sha256"));
+        format!("{key}{squashfs}{disk}")
+    });
+    items.collect()
+}
+
+#[test]
+fn an_image_for_one_family_is_named_by_the_items_of_that_family_alone() {
+    let mut product = debian();
+    let machine = product.versions[0].images[0].clone();
+    product.versions[0].images[0] = only("lxd", machine);
+    let version = "20240103_07:42";
+    assert_eq!(items(&product, Family::Lxd, version), ["disk.qcow2", "lxd.tar.xz 11 22", "root.squashfs"]);
+    assert_eq!(items(&product, Family::Incus, version), ["incus.tar.xz 11", "root.squashfs"]);
+    assert_eq!(
+        items(&product, Family::Any, version),
+        ["disk.qcow2", "incus.tar.xz 11", "lxd.tar.xz 11 22", "root.squashfs"]
+    );
+}
+
+#[test]
+fn one_root_file_has_a_metadata_item_for_each_family() {
+    let mut product = debian();
+    let container = product.versions[0].images[1].clone();
+    let ImageFiles::Split { root, .. } = container.files else { panic!("it is split") };
+    let files = ImageFiles::Split { metadata: file(0x09, 900, "tar.xz"), root };
+    product.versions[0].images = vec![only("lxd", container), only("incus", image(0x33, ImageType::Container, files))];
+    let version = "20240103_07:42";
+    assert_eq!(items(&product, Family::Lxd, version), ["lxd.tar.xz 11", "root.squashfs"]);
+    assert_eq!(items(&product, Family::Incus, version), ["incus.tar.xz 33", "root.squashfs"]);
+    assert_eq!(items(&product, Family::Any, version), ["incus.tar.xz 33", "lxd.tar.xz 11", "root.squashfs"]);
+    let unified = |number: u8| image(number, ImageType::Container, ImageFiles::Unified(file(number, 9, "tar.gz")));
+    product.versions[0].images = vec![only("lxd", unified(0x05)), only("incus", unified(0x06))];
+    assert_eq!(items(&product, Family::Lxd, version), ["lxd_combined.tar.gz"]);
+    assert_eq!(items(&product, Family::Incus, version), ["incus_combined.tar.gz"]);
+    let document = text(render::products([&product], Family::Any, at()));
+    for (ftype, byte) in [("lxd_combined.tar.gz", "05"), ("incus_combined.tar.gz", "06")] {
+        let item = format!(r#""ftype":"{ftype}","path":"images/{}.tar.gz""#, byte.repeat(32));
+        assert!(document.contains(&item), "{document}");
+    }
+}
+
+#[test]
+fn versions_and_products_of_which_others_are_listed_everything_are_left_out() {
+    let mut product = debian_twice();
+    for image in &mut product.versions[1].images {
+        *image = only("incus", image.clone());
+    }
+    let versions = |product: &Product, family| {
+        let text = render::products([product], family, at());
+        let products = go::products(&text).unwrap().products;
+        products.values().flat_map(|product| product.versions.keys().cloned()).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(&product, Family::Lxd), ["20240103_07:42"]);
+    for family in [Family::Incus, Family::Any] {
+        assert_eq!(versions(&product, family), ["20240103_07:42", "20240104_07:42"]);
+    }
+    product.versions.remove(0);
+    assert!(!render::lists_something(&product, Family::Lxd));
+    assert_eq!(render::product_fragment(&product, Family::Lxd, &mut HashSet::new()), None);
+    assert!(text(render::products([&product], Family::Lxd, at())).ends_with(r#""products":{}}"#));
+    assert!([Family::Incus, Family::Any].iter().all(|family| render::lists_something(&product, *family)));
+}
+
+#[test]
+fn the_requirements_that_are_said_are_those_of_the_newest_version_that_they_are_listed() {
+    let mut product = debian_twice();
+    for image in &mut product.versions[1].images {
+        *image = only("incus", image.clone());
+        image.properties.remove("requirements.secureboot");
+        image.properties.insert("requirements.cgroup".into(), "v2".into());
+    }
+    let said = |family| {
+        let text = render::products([&product], family, at());
+        let product = go::products(&text).unwrap().products["debian:12:amd64:default"].clone();
+        let keys = |said: Option<BTreeMap<String, String>>| said.map(|said| said.into_keys().collect::<Vec<_>>());
+        (keys(product.requirements), keys(product.lxd_requirements))
+    };
+    let (old, new) = (Some(vec!["secureboot".to_owned()]), Some(vec!["cgroup".to_owned()]));
+    assert_eq!(said(Family::Lxd), (old.clone(), old.clone()));
+    assert_eq!(said(Family::Incus), (new.clone(), None));
+    assert_eq!(said(Family::Any), (new, old));
+}
+
+#[test]
+fn a_delta_names_no_base_that_its_readers_are_not_listed() {
+    let named = |product: &Product, family| {
+        let deltas = render::listed_deltas(product, family);
+        let document = text(render::products([product], family, at()));
+        assert_eq!(document.matches(".vcdiff\":{").count(), deltas.len(), "{document}");
+        deltas.len()
+    };
+    let mut product = debian_twice();
+    let container = product.versions[0].images[1].clone();
+    product.versions[0].images[1] = only("incus", container.clone());
+    assert_eq!(Family::ALL.map(|family| named(&product, family)), [0, 1, 0]);
+    // The same root file is in an image for LXD, too.
+    let ImageFiles::Split { root, .. } = container.files else { panic!("it is split") };
+    let files = ImageFiles::Split { metadata: file(0x09, 900, "tar.xz"), root };
+    product.versions[0].images.push(only("lxd", image(0x55, ImageType::Container, files)));
+    assert_eq!(Family::ALL.map(|family| named(&product, family)), [1, 1, 1]);
+    // Two images with the root file that comes out: one delta.
+    let container = product.versions[1].images[1].clone();
+    let ImageFiles::Split { root, .. } = container.files else { panic!("it is split") };
+    let files = ImageFiles::Split { metadata: file(0x0a, 901, "tar.xz"), root };
+    product.versions[1].images[1] = only("incus", container);
+    product.versions[1].images.push(only("lxd", image(0x66, ImageType::Container, files)));
+    assert_eq!(Family::ALL.map(|family| named(&product, family)), [1, 1, 1]);
 }

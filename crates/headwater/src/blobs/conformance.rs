@@ -5,9 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Barrier;
 
 use headwater_formats::digest::Digest;
+use headwater_formats::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Blobs, Deleted, Intake, IntakeError};
+use super::{Blobs, Complete, Deleted, Idle, Incomplete, Intake, IntakeError, Partial};
 
 pub(super) fn digest_of(bytes: &[u8]) -> Digest {
     Digest::from_bytes(Sha256::digest(bytes).into())
@@ -51,6 +52,12 @@ pub(super) fn all<S: std::ops::Deref<Target = Blobs> + Sync>(make: impl Fn() -> 
     one_pass_takes_in_all_lengths(&make());
     many_at_once(&make());
     sweeps_beside_writers(&make());
+    what_came_stays_and_is_gone_on_with(&make());
+    complete_ones_are_staged_as_they_are(&make());
+    wrong_bytes_are_thrown_away(&make());
+    what_is_stored_is_complete_at_once(&make());
+    one_writer_at_a_time(&make());
+    idle_ones_go(&make());
 }
 
 fn what_was_put_is_there(store: &Blobs) {
@@ -231,4 +238,210 @@ fn sweeps_beside_writers(store: &Blobs) {
             store.remove_dead(dead).unwrap();
         }
     });
+}
+
+/// Seconds since 1970 before which, and after which, files of these tests were written.
+const LONG_AGO: i64 = 0;
+const FAR_OFF: i64 = 1 << 36;
+
+fn partial(store: &Blobs, bytes: &[u8]) -> Partial {
+    store.partial(&digest_of(bytes), bytes.len() as u64).unwrap().expect("nobody else is at it")
+}
+
+fn complete(store: &Blobs, bytes: &[u8]) -> Complete {
+    let mut partial = partial(store, bytes);
+    let had = usize::try_from(partial.length()).unwrap();
+    partial.write_all(&bytes[had..]).unwrap();
+    partial.complete().unwrap()
+}
+
+fn idle(store: &Blobs, before: i64) -> Idle {
+    let before = Timestamp::from_unix(before).unwrap();
+    let found = store.idle(before, &|_| false).unwrap();
+    assert_eq!(store.remove_idle(before, &|_| false).unwrap(), found, "what is found is what goes");
+    found
+}
+
+fn what_came_stays_and_is_gone_on_with(store: &Blobs) {
+    let bytes = noise(3_000_001, 20);
+    for (from, to) in [(0, 0), (0, 1), (1, 1_500_000), (1_500_000, 3_000_000)] {
+        let mut partial = partial(store, &bytes).through(Sha256::new_with_prefix(b"before "));
+        assert_eq!((partial.length(), partial.size()), (from as u64, 3_000_001));
+        partial.reserve().unwrap();
+        partial.write_all(&bytes[from..to]).unwrap();
+        assert_eq!(partial.length(), to as u64);
+        match partial.complete() {
+            Err(Incomplete::Short(partial)) => assert_eq!(partial.length(), to as u64),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut partial = partial(store, &bytes).through(Sha256::new_with_prefix(b"before "));
+    let mut read = 0;
+    partial
+        .catch_up(&mut |more| {
+            read += more;
+            read < 1 << 20
+        })
+        .unwrap();
+    assert_eq!(read, 1 << 20, "who says no is not told more");
+    let error = partial.write_all(b"xy").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    partial.write_all(&bytes[3_000_000..]).unwrap();
+    let complete = partial.complete().unwrap();
+    assert_eq!((complete.digest(), complete.size()), (digest_of(&bytes), 3_000_001));
+    let together = digest_of(&[b"before ".as_slice(), &bytes].concat());
+    assert_eq!(Digest::from_bytes(complete.also().unwrap().finalize().into()), together);
+    let again = complete.through(Sha256::new_with_prefix(b"before "), &mut |_| true).unwrap().unwrap();
+    assert_eq!(Digest::from_bytes(again.finalize().into()), together);
+    assert!(complete.through(Sha256::new(), &mut |_| false).unwrap().is_none());
+    assert_eq!(store.stat(&digest_of(&bytes)).unwrap(), None, "nothing is in place");
+}
+
+fn complete_ones_are_staged_as_they_are(store: &Blobs) {
+    for bytes in [&b""[..], b"x", &noise(1_000_000, 21)] {
+        let complete = complete(store, bytes);
+        let digest = complete.digest();
+        let (staged, other) = (complete.staged().unwrap(), complete.staged().unwrap());
+        assert_eq!((staged.digest(), staged.size()), (digest, bytes.len() as u64));
+        let mut read = Vec::new();
+        staged.reader().read_to_end(&mut read).unwrap();
+        assert_eq!(read, bytes);
+        assert_eq!(store.dead().unwrap().files(), 0, "the staged names are held");
+        drop(other);
+        let mut placed = staged.commit().unwrap();
+        assert_eq!(get(store, &digest).unwrap(), bytes);
+        assert_eq!(store.delete(&digest).unwrap(), Deleted::Needed);
+        complete.forget();
+        drop(complete);
+        placed.ensure().unwrap();
+        drop(placed);
+        assert_eq!(store.dead().unwrap().files(), 0);
+        assert_eq!(idle(store, FAR_OFF), Idle::default(), "what was forgotten is gone");
+        assert_eq!(get(store, &digest).unwrap(), bytes);
+    }
+    // A process that died before its image was listed: the file is complete for the next one.
+    let bytes = noise(100_000, 22);
+    drop(complete(store, &bytes).staged().unwrap().commit().unwrap());
+    assert_eq!(store.delete(&digest_of(&bytes)).unwrap(), Deleted::Gone);
+    let partial = partial(store, &bytes);
+    assert_eq!(partial.length(), 100_000, "nothing of it has to come again");
+    partial.complete().unwrap();
+}
+
+fn wrong_bytes_are_thrown_away(store: &Blobs) {
+    let bytes = noise(50_000, 23);
+    let mut wrong = partial(store, &bytes).through(Sha256::new());
+    wrong.write_all(&noise(50_000, 24)).unwrap();
+    let mut partial = match wrong.complete() {
+        Err(Incomplete::Wrong { found, partial }) => {
+            assert_eq!(found, digest_of(&noise(50_000, 24)));
+            partial
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(partial.length(), 0);
+    partial.write_all(&bytes).unwrap();
+    let complete = partial.complete().unwrap();
+    assert_eq!(Digest::from_bytes(complete.also().unwrap().finalize().into()), digest_of(&bytes));
+    drop(complete);
+    // More than belongs there cannot be a part of it.
+    assert_eq!(store.partial(&digest_of(&bytes), 49_999).unwrap().unwrap().length(), 0);
+    let mut given_up = store.partial(&digest_of(b"other"), 5).unwrap().unwrap();
+    given_up.write_all(b"oth").unwrap();
+    given_up.restart().unwrap();
+    drop(given_up);
+    assert_eq!(idle(store, FAR_OFF).files, 0, "files without a byte are not kept");
+}
+
+fn what_is_stored_is_complete_at_once(store: &Blobs) {
+    let bytes = noise(70_000, 25);
+    let mut begun = partial(store, &bytes);
+    begun.write_all(&bytes[..1000]).unwrap();
+    drop(begun);
+    let digest = put(store, &bytes);
+    let partial = partial(store, &bytes);
+    assert_eq!(partial.length(), 70_000);
+    let placed = partial.complete().unwrap().staged().unwrap().commit().unwrap();
+    assert_eq!(placed.digest(), digest);
+    drop(placed);
+    // The blob is the same file: throwing it away, or beginning anew with another length, must not reach it.
+    let mut partial = self::partial(store, &bytes);
+    partial.restart().unwrap();
+    partial.write_all(&[7; 100]).unwrap();
+    assert_eq!(get(store, &digest).unwrap(), bytes);
+    drop(partial);
+    assert_eq!(self::partial(store, &bytes).length(), 70_000);
+    assert_eq!(store.partial(&digest, 60_000).unwrap().unwrap().length(), 0);
+    assert_eq!(store.partial(&digest, 80_000).unwrap().unwrap().length(), 0);
+    assert_eq!(get(store, &digest).unwrap(), bytes);
+}
+
+fn one_writer_at_a_time(store: &Blobs) {
+    let bytes = noise(10_000, 26);
+    let (digest, size) = (digest_of(&bytes), 10_000);
+    let mut first = partial(store, &bytes);
+    let nobody_else = || assert!(store.partial(&digest, size).unwrap().is_none());
+    nobody_else();
+    first.restart().unwrap();
+    nobody_else();
+    first.write_all(&bytes).unwrap();
+    let complete = first.complete().unwrap();
+    nobody_else();
+    let staged = complete.staged().unwrap();
+    drop(complete);
+    nobody_else();
+    let placed = staged.commit().unwrap();
+    nobody_else();
+    drop(placed);
+    assert!(store.partial(&digest, size).unwrap().is_some());
+    // Many who write, throw away, complete and sweep at once: whoever has it finds no other one's bytes under its hands.
+    std::thread::scope(|scope| {
+        for writer in 0..6usize {
+            let bytes = &bytes;
+            scope.spawn(move || {
+                let other = noise(10_000, 27);
+                let digest = digest_of(&other);
+                for round in 0..100 {
+                    let Some(mut partial) = store.partial(&digest, 10_000).unwrap() else { continue };
+                    let had = usize::try_from(partial.length()).unwrap();
+                    match (writer + round) % 4 {
+                        0 => partial.restart().unwrap(),
+                        1 => partial.write_all(&other[had..10_000.min(had + 3000)]).unwrap(),
+                        2 => {
+                            partial.write_all(&other[had..]).unwrap();
+                            drop(partial.complete().unwrap().staged().unwrap());
+                        }
+                        _ => {
+                            drop(partial);
+                            let before = Timestamp::from_unix(if round % 2 == 0 { FAR_OFF } else { LONG_AGO });
+                            store.remove_idle(before.unwrap(), &|_| false).unwrap();
+                        }
+                    }
+                }
+                put(store, bytes);
+            });
+        }
+    });
+    assert_eq!(get(store, &digest).unwrap(), bytes);
+}
+
+fn idle_ones_go(store: &Blobs) {
+    let bytes = noise(10_000, 28);
+    let mut held = partial(store, &bytes);
+    held.write_all(&bytes[..5000]).unwrap();
+    assert_eq!(idle(store, FAR_OFF), Idle::default(), "somebody is at it");
+    drop(held);
+    assert_eq!(idle(store, LONG_AGO), Idle::default(), "it was written to since");
+    let found = idle(store, FAR_OFF);
+    assert!(found.files == 1 && found.bytes >= 5000, "{found:?}");
+    assert_eq!(partial(store, &bytes).length(), 0);
+    // What is in place needs no second name.
+    let complete = complete(store, &bytes);
+    drop(complete.staged().unwrap().commit().unwrap());
+    drop(complete);
+    let digest = digest_of(&bytes);
+    let before = Timestamp::from_unix(LONG_AGO).unwrap();
+    assert_eq!(store.remove_idle(before, &|spared| *spared == digest).unwrap(), Idle::default());
+    assert_eq!(idle(store, LONG_AGO), Idle { files: 1, bytes: 0 });
+    assert_eq!(get(store, &digest).unwrap(), bytes);
 }

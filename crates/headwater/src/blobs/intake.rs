@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,6 +13,8 @@ use super::{BlobError, Staged};
 const BUFFER: usize = 1 << 20;
 /// Buffers that go round between reading, writing and hashing: all the memory that taking in a file of any size costs.
 const BUFFERS: usize = 4;
+/// A file of so many bytes or fewer is not worth the threads.
+const SMALL: usize = 256 << 10;
 /// Written bytes after which the disk is set to work, so that little is left to sync at the end.
 const FLUSHED_AT_ONCE: usize = 64 << 20;
 
@@ -53,15 +55,32 @@ impl Buffer {
 }
 
 impl Staged {
-    /// Writes all that the reader gives, in one pass: reading, writing and each hash computation run side by side over
+    /// Writes all that the reader gives, in one pass. Of a file that is not small, reading, writing and each hash computation run side by side over
     /// a few buffers that are used again and again. Of a large file, what is written goes to the disk meanwhile; that only makes
     /// [`Staged::commit`] quicker, which syncs as ever.
     ///
     /// # Errors
     /// The staged blob is of no use afterwards: drop it.
     pub fn take_in(&mut self, reader: &mut dyn Read, intake: Intake<'_>) -> Result<(), IntakeError> {
-        let Intake { also, limit, observe } = intake;
-        let (file, hasher) = self.parts();
+        let Intake { mut also, limit, observe } = intake;
+        let (mut file, hasher) = self.parts();
+        let mut beginning = Vec::new();
+        reader.take(SMALL as u64 + 1).read_to_end(&mut beginning).map_err(IntakeError::Read)?;
+        if beginning.len() <= SMALL {
+            let size = beginning.len() as u64;
+            observe(size);
+            if size > limit {
+                return Err(IntakeError::TooLarge(limit));
+            }
+            file.write_all(&beginning).map_err(BlobError::from)?;
+            hasher.update(&beginning);
+            if let Some(also) = &mut also {
+                also.update(&beginning);
+            }
+            self.size += size;
+            return Ok(());
+        }
+        let reader = &mut Cursor::new(beginning).chain(reader);
         let stopped = &AtomicBool::new(false);
         let size = thread::scope(|scope| {
             let (give_back, free) = sync_channel(BUFFERS);

@@ -5,7 +5,11 @@
 //! sha256/ab/<digest>       the blobs; `ab` are the first two characters of the digest
 //! staging/<random>         blobs that are being written
 //! staging/<digest>-<random> the same, complete; kept until the catalog names the blob
+//! partial/<digest>         files on their way whose digest is known; made when the first of them comes
 //! ```
+//!
+//! A store without `partial` is as good as one with it, so that the number of the layout is the same: a release that does not know the
+//! folder leaves it alone.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -85,6 +89,16 @@ impl Layout {
     /// The folder of what is being written.
     pub(super) fn staging(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// The folder of files on their way.
+    pub(super) fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    /// A file on its way that will have this digest.
+    pub(super) fn partial(&self, digest: &Digest) -> PathBuf {
+        self.partials().join(digest.to_string())
     }
 
     /// A new name for something that is being written.

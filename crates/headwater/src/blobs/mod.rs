@@ -32,6 +32,11 @@
 //! From [`Staged::commit`] on, the staged file is named after its digest, and stays until the catalog names the blob. As long as
 //! it is there, alive or dead, [`Blobs::delete`] leaves the blob alone. Why the dead count, too, says [`Blobs::remove_dead`].
 //!
+//! # Files whose digest is known before they come
+//!
+//! [`Blobs::partial`] keeps what there is of them from one process to the next, under the digest that they will have; a complete
+//! one becomes a staged blob without being copied. How they are locked, says `partial.rs`.
+//!
 //! All calls block: callers that are async go through `spawn_blocking`. This room knows nothing of images, of the
 //! catalog, or of who may read what. Only `layout.rs` knows a path.
 
@@ -42,6 +47,7 @@ mod intake;
 mod layout;
 mod list;
 mod open;
+mod partial;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -50,11 +56,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headwater_formats::digest::Digest;
+use headwater_formats::timestamp::Timestamp;
 
 pub use error::BlobError;
 pub use intake::{Intake, IntakeError};
 pub use list::List;
 pub use open::{BlobReader, OpenBlob};
+pub use partial::{Complete, Idle, Incomplete, Partial};
 pub use stage::{Dead, Deleted, Placed, Staged};
 
 use layout::Layout;
@@ -78,6 +86,25 @@ impl Blobs {
     /// Begins a blob whose digest is not known yet.
     pub fn stage(&self) -> Result<Staged, BlobError> {
         Staged::new(&self.layout)
+    }
+
+    /// Begins a file of known digest and length, or goes on where somebody stopped. `None`: somebody else is at it, or has not let go of
+    /// what was made of it. One that the store has under its digest is complete at once.
+    ///
+    /// Only what cannot be a part of such a file is thrown away here; whether the bytes are right shows when all of them are there.
+    pub fn partial(&self, digest: &Digest, size: u64) -> Result<Option<Partial>, BlobError> {
+        partial::begin(&self.layout, digest, size)
+    }
+
+    /// Files on their way that nobody holds, and that are in place under their digest (which `spared` may contradict), or were not written to
+    /// since that moment; the times of files are those of the system's clock.
+    pub fn idle(&self, before: Timestamp, spared: &dyn Fn(&Digest) -> bool) -> Result<Idle, BlobError> {
+        partial::idle(&self.layout, before, spared, false)
+    }
+
+    /// Removes them.
+    pub fn remove_idle(&self, before: Timestamp, spared: &dyn Fn(&Digest) -> bool) -> Result<Idle, BlobError> {
+        partial::idle(&self.layout, before, spared, true)
     }
 
     /// A file without a name where blobs are staged, for what has no place in memory; gone when it is closed.

@@ -1,5 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::open::{self, BlobReader};
 use crate::fail_point;
 
 /// Bytes that are read at once when what others wrote is hashed.
-const READ_AT_ONCE: usize = 1 << 20;
+pub(super) const READ_AT_ONCE: usize = 1 << 20;
 
 /// A file in the staging folder that no sweep touches as long as this lives, and that goes with it.
 #[derive(Debug)]
@@ -73,6 +74,21 @@ impl Staged {
         Ok(Self { layout: Arc::clone(layout), staged, hasher: Sha256::new(), size: 0 })
     }
 
+    /// Bytes that are in a file already, which gets another name and is not copied. Whoever gives them holds a lock on the file, which goes
+    /// on as long as this does.
+    pub(super) fn linked(
+        layout: &Arc<Layout>,
+        path: &Path,
+        locked: File,
+        hasher: Sha256,
+        size: u64,
+    ) -> Result<Self, BlobError> {
+        make_folder(&layout.staging())?;
+        let staged = layout.staged();
+        fs::hard_link(path, &staged)?;
+        Ok(Self { layout: Arc::clone(layout), staged: StagedFile { path: staged, file: locked }, hasher, size })
+    }
+
     pub(super) fn parts(&mut self) -> (&File, &mut Sha256) {
         (&self.staged.file, &mut self.hasher)
     }
@@ -100,15 +116,7 @@ impl Staged {
     /// Sets disk space aside, so that a full disk shows before the bytes were moved. File systems that cannot do this
     /// do without.
     pub fn reserve(&self, size: u64) -> Result<(), BlobError> {
-        if size == 0 {
-            return Ok(());
-        }
-        leave_room(&self.staged.file, size)?;
-        let keep_size = rustix::fs::FallocateFlags::KEEP_SIZE;
-        match retry_on_intr(|| rustix::fs::fallocate(&self.staged.file, keep_size, 0, size)) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+        set_aside(&self.staged.file, 0..size, size)
     }
 
     /// Lets something else write the bytes: a program that writes here and there, and the beginning last. Then reads them for their
@@ -253,6 +261,19 @@ fn leave_room(file: &File, wanted: u64) -> io::Result<()> {
         return Err(Errno::NOSPC.into());
     }
     Ok(())
+}
+
+/// Sets disk space aside for a part of a file; `wanted` is how much of it is not there yet.
+pub(super) fn set_aside(file: &File, part: Range<u64>, wanted: u64) -> Result<(), BlobError> {
+    if part.is_empty() {
+        return Ok(());
+    }
+    leave_room(file, wanted)?;
+    let keep_size = rustix::fs::FallocateFlags::KEEP_SIZE;
+    match retry_on_intr(|| rustix::fs::fallocate(file, keep_size, part.start, part.end - part.start)) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Staged files of processes that are dead.

@@ -3,8 +3,10 @@ use std::io::Write;
 use std::ops::Deref;
 use std::path::Path;
 
+use headwater_formats::timestamp::Timestamp;
+
 use super::conformance::{self, digest_of, noise};
-use super::{BlobError, Blobs, Deleted, Intake, IntakeError};
+use super::{BlobError, Blobs, Deleted, Incomplete, Intake, IntakeError};
 
 struct Local {
     store: Blobs,
@@ -60,6 +62,34 @@ fn a_sweep_takes_what_a_dead_process_left() {
     assert_eq!(store.dead().unwrap().files(), 0);
     held.commit().unwrap();
     assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
+}
+
+#[test]
+fn files_in_the_folder_of_partial_ones_that_are_none_stay() {
+    let store = local();
+    let folder = store.folder.path().join("blobs/partial");
+    assert!(!folder.exists(), "made when it is needed");
+    assert_eq!(store.idle(Timestamp::from_unix(1 << 36).unwrap(), &|_| false).unwrap().files, 0);
+    drop(store.partial(&digest_of(b"x"), 1).unwrap());
+    fs::write(folder.join("README"), "hello").unwrap();
+    assert_eq!(store.remove_idle(Timestamp::from_unix(1 << 36).unwrap(), &|_| false).unwrap().files, 0);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+/// What a power failure can leave: the length is right, the bytes are not.
+#[test]
+fn bytes_that_changed_since_they_were_written_are_found() {
+    let store = local();
+    let bytes = noise(10_000, 6);
+    let mut partial = store.partial(&digest_of(&bytes), 10_000).unwrap().unwrap();
+    partial.write_all(&bytes[..9_000]).unwrap();
+    drop(partial);
+    let path = store.folder.path().join("blobs/partial").join(digest_of(&bytes).to_string());
+    fs::write(&path, vec![0; 9_000]).unwrap();
+    let mut partial = store.partial(&digest_of(&bytes), 10_000).unwrap().unwrap();
+    partial.write_all(&bytes[9_000..]).unwrap();
+    assert!(matches!(partial.complete(), Err(Incomplete::Wrong { .. })));
+    assert!(!path.exists());
 }
 
 #[test]
@@ -167,6 +197,9 @@ fn a_full_disk_says_so_and_leaves_nothing() {
         drop(staged);
         let error = store.stage().unwrap().reserve(3 << 20).unwrap_err();
         assert!(matches!(error, BlobError::Full(_)), "told before a byte is moved: {error:?}");
+        let error = store.partial(&digest_of(b"large"), 3 << 20).unwrap().unwrap().reserve().unwrap_err();
+        assert!(matches!(error, BlobError::Full(_)), "told before a byte is moved: {error:?}");
+        assert_eq!(fs::read_dir(disk.join("blobs/partial")).unwrap().count(), 0);
         assert_eq!(store.list().count(), 0);
         assert_eq!(fs::read_dir(disk.join("blobs/staging")).unwrap().count(), 0);
         let mut staged = store.stage().unwrap();

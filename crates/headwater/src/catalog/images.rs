@@ -5,11 +5,12 @@ use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Image, UpdateSource};
 use headwater_formats::names::{AliasName, ProjectName, VersionName};
 use headwater_formats::product::{Line, version_name};
+use headwater_formats::simplestreams::families;
 use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
 use super::engine::{Tx, Value, values};
-use super::place::{place, tidy};
+use super::place::{free_version, keep_version, place, tidy};
 use super::records::Changed;
 use super::rows::{self, ImageRow, to_json};
 use super::sight::{project_id, sight};
@@ -73,7 +74,8 @@ pub enum Found<T> {
 pub struct ImageEdit {
     /// Whether guests may see it.
     pub public: Option<bool>,
-    /// All the properties. Changing `os`, `release`, `variant` or `serial` moves the image to another product or version.
+    /// All the properties. Changing `os`, `release`, `variant` or `serial` moves the image to another product or version, and so may
+    /// changing to whom it is listed ([`families`]).
     pub properties: Option<BTreeMap<String, String>>,
     /// When it expires; `Some(None)` is never.
     pub expires_at: Option<Option<Timestamp>>,
@@ -183,11 +185,21 @@ impl Catalog {
         if image == before.image {
             return Ok(Ok(()));
         }
-        let key = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
-        let moved = key(&image) != key(&before.image);
+        let line = |image: &Image| Line::of_image(image).map(|line| (line.key(), version_name(image)));
+        let elsewhere = line(&image) != line(&before.image);
+        let moved = elsewhere || families(&image) != families(&before.image);
         let mut changed = Changed::default();
         changed.image(&mut tx, before.id, before.place.as_ref().map(|(product, _)| *product)).await?;
-        let to = if moved { place(&mut tx, project_id, &image).await? } else { before.place.clone() };
+        let to = match &before.place {
+            _ if elsewhere => place(&mut tx, project_id, &image).await?,
+            // In its product, which may be that of an upstream, though others may stand in its way now.
+            Some((product, version)) if moved => {
+                let version = free_version(&mut tx, *product, &image, version.clone()).await?;
+                keep_version(&mut tx, *product, &version, &BTreeMap::new()).await?;
+                Some((*product, version))
+            }
+            place => place.clone(),
+        };
         if moved {
             changed.image(&mut tx, before.id, to.as_ref().map(|(product, _)| *product)).await?;
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_formats::image::Image;
 use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, version_name};
-use headwater_formats::simplestreams::slot;
+use headwater_formats::simplestreams::{conflict, slot};
 use serde_json::Value as Json;
 
 use super::engine::{Tx, values};
@@ -83,11 +83,13 @@ pub(super) async fn taken(
     name: &VersionName,
     image: &Image,
 ) -> Result<Vec<ImageRow>, CatalogError> {
-    let Some(own) = slot(image) else { return Ok(Vec::new()) };
+    if slot(image).is_none() {
+        return Ok(Vec::new());
+    }
     let tail = format!(" WHERE i.product_id = $1 AND i.version {operator} $2 AND i.fingerprint <> $3");
     let values = values![product, name.as_str(), image.fingerprint.to_string()];
     let others = rows::images(tx, &tail, values).await?;
-    Ok(others.into_iter().filter(|row| slot(&row.image).is_some_and(|slot| slot.conflicts(own))).collect())
+    Ok(others.into_iter().filter(|row| conflict(&row.image, image)).collect())
 }
 
 /// Removes a version and a product if the last image has left them, and brings the product's names up to its newest image;

@@ -159,7 +159,7 @@ pub enum UpstreamClaim {
 }
 
 const SELECT: &str = "SELECT u.id, u.name, p.name, u.protocol, u.server, u.settings, u.created_at, u.due_at, u.claimed_until, \
-     u.last_run FROM upstreams u JOIN projects p ON p.id = u.project_id";
+     u.last_run, u.claimed_by FROM upstreams u JOIN projects p ON p.id = u.project_id";
 
 impl Catalog {
     /// All of them, by name.
@@ -242,29 +242,34 @@ impl Catalog {
         tx.commit().await
     }
 
-    /// Claims the one that is due longest, for `by` until then.
+    /// Claims the one that is due longest, for `by` until then. Claims of those who are `dead` count for nothing.
     pub async fn claim_due_upstream(
         &self,
         by: &str,
         now: Timestamp,
         until: Timestamp,
+        dead: impl Fn(&str) -> bool,
     ) -> Result<Option<Upstream>, CatalogError> {
-        let due = format!(
-            "{SELECT} WHERE u.due_at <= $1 AND (u.claimed_until IS NULL OR u.claimed_until < $1) ORDER BY u.due_at, u.name LIMIT 1"
-        );
+        let due = format!("{SELECT} WHERE u.due_at <= $1 ORDER BY u.due_at, u.name");
+        let free = |row: &Row| is_free(row, now, &dead);
         // Mostly there is nothing to do, and nobody has to wait for that.
-        if self.engine.fetch(due.clone(), values![now.unix()]).await?.is_empty() {
+        let found = self.engine.fetch(due.clone(), values![now.unix()]).await?;
+        if !found.iter().map(free).collect::<Result<Vec<_>, _>>()?.contains(&true) {
             return Ok(None);
         }
         let mut tx = self.engine.write().await?;
-        let Some(row) = tx.row(due, values![now.unix()]).await? else { return Ok(None) };
-        let upstream = read(&row)?;
-        take(&mut tx, upstream.id, by, until).await?;
-        tx.commit().await?;
-        Ok(Some(upstream))
+        for row in tx.rows(due, values![now.unix()]).await? {
+            if free(&row)? {
+                let upstream = read(&row)?;
+                take(&mut tx, upstream.id, by, until).await?;
+                tx.commit().await?;
+                return Ok(Some(upstream));
+            }
+        }
+        Ok(None)
     }
 
-    /// Claims a certain one, due or not.
+    /// Claims a certain one, due or not. A claim of somebody who is `dead` counts for nothing.
     ///
     /// # Errors
     /// [`CatalogError::NoUpstream`].
@@ -274,12 +279,15 @@ impl Catalog {
         by: &str,
         now: Timestamp,
         until: Timestamp,
+        dead: impl Fn(&str) -> bool,
     ) -> Result<UpstreamClaim, CatalogError> {
         let mut tx = self.engine.write().await?;
-        let upstream = find(&mut tx, name).await?;
-        if upstream.claimed_until.is_some_and(|until| until >= now) {
+        let row = tx.row(format!("{SELECT} WHERE u.name = $1"), values![name.as_str()]).await?;
+        let row = row.ok_or_else(|| CatalogError::NoUpstream(name.to_string()))?;
+        if !is_free(&row, now, &dead)? {
             return Ok(UpstreamClaim::Busy);
         }
+        let upstream = read(&row)?;
         take(&mut tx, upstream.id, by, until).await?;
         tx.commit().await?;
         Ok(UpstreamClaim::Taken(Box::new(upstream)))
@@ -311,6 +319,12 @@ impl Catalog {
         }
         tx.commit().await
     }
+}
+
+/// Whether nobody is at it.
+fn is_free(row: &Row, now: Timestamp, dead: &impl Fn(&str) -> bool) -> Result<bool, CatalogError> {
+    let holds = row.opt_int(8)?.is_some_and(|until| until >= now.unix());
+    Ok(!holds || row.opt_text(10)?.is_some_and(|by| dead(&by)))
 }
 
 async fn take(tx: &mut Tx, id: UpstreamId, by: &str, until: Timestamp) -> Result<(), CatalogError> {

@@ -13,8 +13,8 @@ use crate::publish::{SweepTotals, Swept};
 /// Free the space of deleted images
 ///
 /// Files of deleted images stay for a while, because clients work with lists that are an hour old and downloads take time.
-/// This removes the ones whose time is over, and what crashed commands have left. It may run beside servers and
-/// publishers.
+/// This removes the ones whose time is over, what crashed commands have left, and downloads that were begun and not gone on with for
+/// a week. It may run beside servers and publishers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -80,6 +80,7 @@ fn summary(totals: &SweepTotals, dry_run: bool) -> String {
         (totals.retired, "file of deleted images", "files of deleted images"),
         (totals.stray, "file that was never published", "files that were never published"),
         (totals.staged, "half-written file", "half-written files"),
+        (totals.partial, "download that nobody goes on with", "downloads that nobody goes on with"),
     ] {
         if number > 0 {
             parts.push(human::counted(number, one, many));

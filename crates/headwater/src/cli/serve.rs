@@ -297,6 +297,7 @@ async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
                 deleted = totals.retired,
                 unknown = totals.stray,
                 unfinished = totals.staged,
+                downloads = totals.partial,
                 bytes = totals.bytes(),
                 "files that nobody needs were removed"
             ),

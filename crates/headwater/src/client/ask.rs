@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Redirected, words};
+use super::server::{Document, Validators};
 use super::trust::Trust;
 use super::{ClientError, Limits};
 
@@ -57,6 +59,12 @@ impl Session {
             // A secret in a query would be told to whoever is redirected to.
             .referer(false)
             .redirect(redirects)
+            // Bytes are compared with what lists say of them as they come: also when another part of the program makes the client able to
+            // decode them.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .https_only(true);
         let builder = match trust.config()? {
             Some(config) => builder.tls_backend_preconfigured(config),
@@ -182,6 +190,7 @@ impl Session {
     /// An answer that says no, in its own words when it has some.
     pub(super) async fn refusal(&self, response: Response) -> ClientError {
         let status = response.status();
+        let retry_after = retry_after(response.headers());
         let said = match self.whole(response, self.limits.object_bytes).await {
             Ok(body) => serde_json::from_slice::<Answer>(&body).ok().and_then(|answer| answer.error),
             Err(_) => None,
@@ -190,7 +199,7 @@ impl Session {
             Some(said) if !said.is_empty() => said,
             _ => "it does not say why; check the address".to_owned(),
         };
-        ClientError::Status { server: self.name.clone(), status, words }
+        ClientError::Status { server: self.name.clone(), status, words, retry_after }
     }
 
     /// A document of a stream. Exactly 200 will do (LXD `shared/simplestreams`).
@@ -202,6 +211,19 @@ impl Session {
         self.whole(response, self.limits.document_bytes).await
     }
 
+    /// The same, unless it is what it was when these validators came with it.
+    pub(super) async fn document_unless(&self, address: Url, kept: &Validators) -> Result<Document, ClientError> {
+        let response = self.send(kept.condition(self.request(Method::GET, address))).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let validators = Validators::of(response.headers());
+                Ok(Document::New { bytes: self.whole(response, self.limits.document_bytes).await?, validators })
+            }
+            StatusCode::NOT_MODIFIED if !kept.is_empty() => Ok(Document::Unchanged),
+            _ => Err(self.refusal(response).await),
+        }
+    }
+
     fn no_api(&self) -> ClientError {
         ClientError::nonsense(
             &self.name,
@@ -210,8 +232,43 @@ impl Session {
     }
 }
 
+/// How long the server wants to be left alone (RFC 9110, section 10.2.3). A date counts from the server's own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let after = text(RETRY_AFTER)?;
+    if let Ok(seconds) = after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| httpdate::parse_http_date(text).ok();
+    // A moment that is over.
+    Some(date(after)?.duration_since(date(text(DATE)?)?).unwrap_or_default())
+}
+
 /// The media type of an answer, in lower case and without parameters.
 pub(super) fn media_type(response: &Response) -> String {
     let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     header.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_say_in_two_ways_when_to_come_again() {
+        let date = "Tue, 30 Sep 2025 10:00:00 GMT";
+        for (after, date, expected) in [
+            ("5", None, Some(5)),
+            (" 120 ", None, Some(120)),
+            ("Tue, 30 Sep 2025 10:00:30 GMT", Some(date), Some(30)),
+            ("Tue, 30 Sep 2025 09:00:00 GMT", Some(date), Some(0)),
+            ("Tue, 30 Sep 2025 10:00:30 GMT", None, None),
+            ("-1", None, None),
+            ("soon", Some(date), None),
+        ] {
+            let mut headers = HeaderMap::from_iter([(RETRY_AFTER, after.parse().unwrap())]);
+            headers.extend(date.map(|date| (DATE, date.parse().unwrap())));
+            assert_eq!(retry_after(&headers), expected.map(Duration::from_secs), "{after:?}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -36,6 +37,14 @@ pub enum ClientError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The server is not believed: its certificate, or its handshake.
+    #[error("{server} cannot be asked: {reason}")]
+    Mistrusted {
+        /// Its address, without what is secret.
+        server: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The server said no.
     #[error("{server} answers {status}: {words}")]
     Status {
@@ -45,6 +54,8 @@ pub enum ClientError {
         status: StatusCode,
         /// In which words.
         words: String,
+        /// How long it wants to be left alone, if it said so.
+        retry_after: Option<Duration>,
     },
     /// There is no such image. The words of the daemons.
     #[error("Image not found: {server} has no image {name:?} that fits; check its name there")]
@@ -93,11 +104,24 @@ impl ClientError {
         matches!(self, Self::Status { status, .. } if status.is_client_error())
     }
 
+    /// Whether it may be better in a moment, with nobody doing anything about it: connections that break, silence, trouble of the server,
+    /// too many requests.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+            }
+            _ => false,
+        }
+    }
+
     /// What a request failed with before its answer began.
     pub(super) fn request(server: &str, error: &reqwest::Error) -> Self {
         for cause in causes(error) {
             if let Some(reason) = trust::reason(cause) {
-                return Self::unreachable(server, reason);
+                return Self::Mistrusted { server: server.to_owned(), reason };
             }
             if let Some(refused) = cause.downcast_ref::<Redirected>() {
                 return Self::nonsense(server, refused.to_string());

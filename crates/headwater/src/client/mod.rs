@@ -14,7 +14,8 @@
 //!
 //! There are four ways to get an image: from the API of LXD and Incus ([`lxd`]), from simplestreams ([`streams`]), from an address
 //! whose headers name an image, and from the address of a file ([`direct`]). [`Client::find`] asks which image is meant;
-//! [`Client::deliver`] fetches its bytes into readers, so that nothing here knows where they go. [`push`] is the other direction.
+//! [`Client::deliver`] fetches its bytes into readers, so that nothing here knows where they go. [`push`] is the other direction. Who wants
+//! all that a stream lists asks an [`Upstream`] for its documents and, from any byte on, for its files.
 //!
 //! # Whom it trusts
 //!
@@ -44,9 +45,10 @@ use headwater_formats::arch::Architecture;
 pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
-pub use server::Server;
+pub use server::{Began, Body, Document, Seal, Server, Validators};
 
 use ask::Session;
+use trust::Trust;
 
 /// How long other servers are waited for, and how much they may say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +119,15 @@ impl Client {
     /// As in [`Client::find`]; what goes wrong later is told by the [`Pump`].
     pub async fn deliver(&self, origin: &Origin, offer: &Offer) -> Result<Delivery, ClientError> {
         Server::new(self.session(origin)?).deliver(offer).await
+    }
+
+    /// A server that is asked again and again, over connections that are kept.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] for an address that is not https.
+    pub fn server(&self, address: &str, trust: &Trust) -> Result<Server, ClientError> {
+        let address = origin::address(address)?;
+        Ok(Server::new(Session::new(&address, trust, &self.limits, &self.user_agent())?))
     }
 
     fn session(&self, origin: &Origin) -> Result<Session, ClientError> {

@@ -82,11 +82,7 @@ impl Origin {
     /// # Errors
     /// [`ClientError::Address`] for an address that is not https, [`ClientError::Nameless`].
     pub fn new(protocol: Protocol, server: &str, name: &str) -> Result<Self, ClientError> {
-        let address = || ClientError::Address(super::error::words(server));
-        let url = Url::parse(server.trim()).map_err(|_| address())?;
-        if url.scheme() != "https" || url.host_str().is_none_or(str::is_empty) {
-            return Err(address());
-        }
+        let url = address(server)?;
         if name.is_empty() && protocol != Protocol::Headers {
             return Err(ClientError::Nameless);
         }
@@ -100,6 +96,16 @@ impl Origin {
             image_type: None,
         })
     }
+}
+
+/// The address of a server that can be asked.
+pub(super) fn address(text: &str) -> Result<Url, ClientError> {
+    let wrong = || ClientError::Address(super::error::words(text));
+    let url = Url::parse(text.trim()).map_err(|_| wrong())?;
+    if url.scheme() != "https" || url.host_str().is_none_or(str::is_empty) {
+        return Err(wrong());
+    }
+    Ok(url)
 }
 
 /// An image that a server has, as it describes it.
@@ -123,6 +129,16 @@ impl Offer {
         let size =
             files().all(|file| file.size > 0).then(|| files().fold(0_u64, |sum, file| sum.saturating_add(file.size)));
         Self { fingerprint, size, alias: None, about: None, files: Files::Listed { metadata, root } }
+    }
+}
+
+impl Offer {
+    /// The metadata file, or the only one, and the root file, when a document lists them.
+    pub fn files(&self) -> Option<(&ListedFile, Option<&ListedFile>)> {
+        match &self.files {
+            Files::Listed { metadata, root } => Some((metadata, root.as_ref())),
+            Files::Export(_) | Files::File(_) => None,
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Items are fetched over https alone: the detour over plain HTTP that Go clients make is for caches between.
 
+use std::sync::Arc;
+
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::simplestreams::client::{ListedFile, ListedImage, Listing};
@@ -12,7 +14,7 @@ use reqwest::Url;
 use super::ask::Session;
 use super::deliver::{Arriving, Delivery, channel};
 use super::origin::{About, Files};
-use super::{ClientError, Offer, Origin};
+use super::{ClientError, Offer, Origin, Seal};
 
 /// Most documents of one server that are fetched.
 const MAX_DOCUMENTS: usize = 100;
@@ -66,17 +68,17 @@ fn by_fingerprint<'a>(
 }
 
 async fn listing(session: &Session) -> Result<Listing, ClientError> {
-    let documents = documents(session).await?;
+    let documents = documents(session, None).await?;
     let listed = tokio::task::spawn_blocking(move || Listing::of(&documents, Family::Any)).await;
     listed.map_err(|error| ClientError::Setup(error.to_string()))
 }
 
 /// All documents with images that the index names.
-pub(super) async fn documents(session: &Session) -> Result<Vec<Document>, ClientError> {
+pub(super) async fn documents(session: &Session, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<Document>, ClientError> {
     let unreadable = |error: ParseError| {
         ClientError::nonsense(&session.name, format!("has a list of images that cannot be read: {error}"))
     };
-    let index = session.document(below(session.base(), INDEX_PATH)).await?;
+    let index = text(session, INDEX_PATH, seal).await?;
     let index = parse::index(&index).map_err(unreadable)?;
     let paths: Vec<RelativePath> = index.image_streams().map(|(_, path)| path.clone()).collect();
     if paths.len() > MAX_DOCUMENTS {
@@ -85,7 +87,7 @@ pub(super) async fn documents(session: &Session) -> Result<Vec<Document>, Client
     }
     let mut documents = Vec::new();
     for path in paths {
-        let text = session.document(below(session.base(), path.as_str())).await?;
+        let text = text(session, path.as_str(), seal).await?;
         // Large documents take a while to read: not on a thread that serves others.
         let parsed = tokio::task::spawn_blocking(move || parse::products(&text)).await;
         documents.push(parsed.map_err(|error| ClientError::Setup(error.to_string()))?.map_err(unreadable)?);
@@ -93,8 +95,35 @@ pub(super) async fn documents(session: &Session) -> Result<Vec<Document>, Client
     Ok(documents)
 }
 
+/// A document, without its signature. With a seal it has to be signed: the clear-signed one is asked for first, because a text and its signature beside it
+/// cannot be asked for at once. A signed index may name documents in either form (python-simplestreams `util.py` `read_signed`, `signjson_file`).
+async fn text(session: &Session, path: &str, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<u8>, ClientError> {
+    let address = |path: &str| below(session.base(), path);
+    let Some(seal) = seal else { return session.document(address(path)).await };
+    let stem = path.strip_suffix(".sjson").or_else(|| path.strip_suffix(".json")).unwrap_or(path);
+    let unsigned = |why: String| {
+        let what = format!("has a list of images at {:?} that is not believed: {why}", super::error::words(path));
+        ClientError::nonsense(&session.name, what)
+    };
+    let seal = Arc::clone(seal);
+    let opened = match session.document(address(&format!("{stem}.sjson"))).await {
+        Ok(signed) => tokio::task::spawn_blocking(move || seal.open(&signed)).await,
+        Err(error) if error.is_refusal() && !path.ends_with(".sjson") => {
+            let plain = session.document(address(path)).await?;
+            let signature = match session.document(address(&format!("{path}.gpg"))).await {
+                Ok(signature) => signature,
+                Err(error) if error.is_refusal() => return Err(unsigned("it is not signed".to_owned())),
+                Err(error) => return Err(error),
+            };
+            tokio::task::spawn_blocking(move || seal.check(&plain, &signature).map(|()| plain)).await
+        }
+        Err(error) => return Err(error),
+    };
+    opened.map_err(|error| ClientError::Setup(error.to_string()))?.map_err(unsigned)
+}
+
 /// The address of a path in a document: below the address that people configure, whose query stays.
-fn below(base: &Url, path: &str) -> Url {
+pub(super) fn below(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     if let Ok(mut segments) = url.path_segments_mut() {
         segments.pop_if_empty().extend(path.split('/').filter(|part| !part.is_empty() && *part != "."));

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::chunk::{self, Edits};
 use super::snapshot::Snapshot;
 use super::spool::{Rendered, Scratch, Spool};
-use super::{Projects, Stream};
+use super::{Projects, Stream, offered};
 use crate::catalog::{Catalog, CatalogError, Changed, Changes};
 
 /// How long a listing is kept that nobody asks for.
@@ -299,6 +299,7 @@ fn rendered(page: Vec<Changed>, stream: &Stream, spool: &Arc<Spool>) -> io::Resu
     let mut shown = Vec::new();
     let mut keys = Vec::new();
     for Changed { key, listed } in page {
+        let listed = listed.and_then(|listed| offered(listed, stream.family));
         let product = listed.and_then(|listed| stream.narrow(listed.product));
         // A project has each image once.
         let draft =

@@ -7,6 +7,7 @@
 //! | what is said of the product | as the first project has it of those with the newest version |
 //! | a name for two products of one architecture | the name of the first project's |
 //! | a fixed name | only while the image that it stays with is of the newest version of all |
+//! | an image that the clients are not offered | nothing of it, as if it was not there |
 //!
 //! Memory holds a page of each project, and, for more than one project, all names with the number of the project that had
 //! each first. When only products of some names are of interest, these are looked up, with all that could take a name from them.
@@ -18,7 +19,9 @@ use headwater_formats::alias;
 use headwater_formats::arch::Architecture;
 use headwater_formats::names::ProjectName;
 use headwater_formats::product::Product;
+use headwater_formats::simplestreams::Family;
 
+use super::offered;
 use crate::auth::Viewer;
 use crate::catalog::{Catalog, CatalogError, Listed};
 
@@ -42,13 +45,15 @@ pub(super) struct Merged<'a> {
 impl<'a> Merged<'a> {
     /// Before the first product. That one of the projects is not there is an error if it is the `only` one to be asked for. With
     /// `named`, only products that were given one of these names are of interest
-    /// ([`View::names`](headwater_formats::view::View::names)); there may be others among those that come.
+    /// ([`View::names`](headwater_formats::view::View::names)); there may be others among those that come. What is not offered to the
+    /// `family` counts as if it was not there.
     pub(super) async fn begin(
         catalog: &'a Catalog,
         viewer: &'a Viewer,
         projects: &'a [ProjectName],
         only: bool,
         named: Option<&BTreeSet<String>>,
+        family: Family,
     ) -> Result<Self, CatalogError> {
         let limit = (PAGE / projects.len().max(1)).max(SMALLEST_PAGE);
         let reader = |project, limit, among: Option<&Arc<[String]>>| Reader {
@@ -56,6 +61,7 @@ impl<'a> Merged<'a> {
             viewer,
             project,
             only,
+            family,
             limit,
             page: VecDeque::new(),
             after: None,
@@ -177,6 +183,7 @@ struct Reader<'a> {
     project: &'a ProjectName,
     /// Whether it is the only one that was asked for; of several, one that is gone meanwhile is only one less.
     only: bool,
+    family: Family,
     limit: usize,
     page: VecDeque<Listed>,
     after: Option<String>,
@@ -201,17 +208,18 @@ impl Reader<'_> {
                     self.catalog.products_at(self.viewer, self.project, some).await
                 }
             };
-            self.page = match read {
-                Ok(page) => page.into(),
-                Err(CatalogError::NoProject(_)) if !self.only => VecDeque::new(),
+            let page = match read {
+                Ok(page) => page,
+                Err(CatalogError::NoProject(_)) if !self.only => Vec::new(),
                 Err(error) => return Err(error),
             };
             if self.among.is_none() {
-                match self.page.back() {
+                match page.last() {
                     Some(last) => self.after = Some(last.product.key.clone()),
                     None => self.ended = true,
                 }
             }
+            self.page = page.into_iter().filter_map(|listed| offered(listed, self.family)).collect();
         }
         Ok(self.page.front())
     }

@@ -46,11 +46,11 @@ use headwater_formats::names::ProjectName;
 use headwater_formats::product::{Delta, Product};
 use headwater_formats::simplestreams::delta::Clients;
 use headwater_formats::simplestreams::render::{self, Draft, FilesAt};
-use headwater_formats::simplestreams::{Deltas, Family};
+use headwater_formats::simplestreams::{Deltas, Family, item};
 use headwater_formats::view::View;
 
 use crate::auth::Viewer;
-use crate::catalog::{Catalog, CatalogError, Revision};
+use crate::catalog::{Catalog, CatalogError, Listed, Revision};
 use merge::Merged;
 
 pub use listings::{IDLE, ListingError, Listings, only_project};
@@ -139,6 +139,19 @@ impl Stream {
     }
 }
 
+/// What is offered of a product to that family; `None` when nothing is. This comes before all filters, and before projects are made one:
+/// what others are listed is not there, neither as the newest version nor with the names that only stay with it.
+fn offered(listed: Listed, family: Family) -> Option<Listed> {
+    let Listed { product, mut fixed } = listed;
+    let newest = product.versions.last().map(|version| version.name.clone());
+    let mut product = item::for_family(product, family)?;
+    if product.versions.last().map(|version| &version.name) != newest.as_ref() {
+        product.aliases.retain(|name| !fixed.contains(name));
+        fixed.clear();
+    }
+    Some(Listed { product, fixed })
+}
+
 /// Both documents of one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Documents {
@@ -196,7 +209,7 @@ pub async fn with_each_product<T>(
         let projects = stream.project_names(catalog).await?;
         let only = matches!(stream.projects, Projects::One(_));
         let named = stream.names().filter(|_| !only);
-        let mut merged = Merged::begin(catalog, &viewer, &projects, only, named.as_ref()).await?;
+        let mut merged = Merged::begin(catalog, &viewer, &projects, only, named.as_ref(), stream.family).await?;
         while let Some(product) = merged.next().await? {
             let Some(product) = stream.narrow(product) else { continue };
             if only {

@@ -11,17 +11,20 @@
 //! ```
 //!
 //! A run asks the upstream what it offers (`offer.rs`), works out the difference to what is here (`plan.rs`), takes the images that are missing
-//! (`take.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). `worker.rs` is
+//! (`take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). `worker.rs` is
 //! what a server does all day. Several servers on one catalog share the work: an upstream is claimed for a run.
 //!
 //! An image is visible when all its bytes are here and right, and not before; what documents named stays fetchable for the grace of
 //! the server after it went. This room knows nothing of HTTP requests, of terminals, or of operations.
 
+mod claim;
 mod error;
 mod offer;
 mod plan;
+mod rate;
 mod run;
 mod take;
+mod transfer;
 mod worker;
 
 use std::sync::Arc;
@@ -33,10 +36,12 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client;
 use crate::publish::Publisher;
 
-pub use error::MirrorError;
+pub use error::{MirrorError, TransferError};
 pub use offer::Offered;
 pub use plan::{Plan, PlanError, Take, TakeImage};
+pub use rate::Rate;
 pub use run::Planned;
+pub use transfer::{Patience, Progress, Silent, Transfers, Wanted};
 pub use worker::Worker;
 
 /// The room's handle.
@@ -44,8 +49,9 @@ pub use worker::Worker;
 pub struct Mirrors {
     client: Client,
     publisher: Publisher,
-    /// Who claims: a random name, until the process ends.
+    /// Who claims, until the process ends.
     name: String,
+    patience: Patience,
     now: fn() -> Timestamp,
 }
 
@@ -112,6 +118,12 @@ impl Course {
 impl Mirrors {
     /// Asks with this client, and lists with this publisher.
     pub fn new(client: Client, publisher: Publisher, now: fn() -> Timestamp) -> Self {
-        Self { client, publisher, name: uuid::Uuid::new_v4().to_string(), now }
+        Self { client, publisher, name: claim::myself(), patience: Patience::default(), now }
+    }
+
+    /// With another patience for what may pass.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 }

@@ -8,15 +8,13 @@ use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageF
 use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, Product, Version, version_name};
 use headwater_formats::simplestreams::client::ListedFile;
+use headwater_formats::simplestreams::item::FAMILIES;
 use headwater_formats::simplestreams::parse::{Document, RelativePath};
 use headwater_formats::simplestreams::select::Selection;
 use headwater_formats::simplestreams::{Family, convert};
 use headwater_formats::timestamp::Timestamp;
 
 use crate::client::Offer;
-
-/// The property that says for which family of clients an image is listed alone.
-const FAMILIES: &str = "headwater.families";
 
 /// What an upstream offers and was chosen.
 #[derive(Debug, Default)]

@@ -1,7 +1,9 @@
 //! A run of a mirror, from the claim to the last image that goes.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use headwater_formats::digest::Fingerprint;
@@ -10,13 +12,14 @@ use headwater_formats::simplestreams::select::Selection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::claim;
 use super::plan::{self, Plan, Take, TakeImage};
-use super::take::Taking;
-use super::{Course, Event, MirrorError, Mirrors, Offered, Step, Terms};
+use super::take::{Taken, Taking, Told};
+use super::{Course, Event, MirrorError, Mirrors, Offered, Rate, Step, Terms, Transfers};
 use crate::catalog::{GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun};
 use crate::client::trust::Trust;
-use crate::client::{Offer, Server};
-use crate::publish::Prepared;
+use crate::client::{Offer, Seal, Server};
+use crate::openpgp::Keyring;
 
 /// For how many seconds an upstream is claimed at a time.
 const CLAIM: i64 = 60;
@@ -74,7 +77,8 @@ impl Mirrors {
     /// Why it ended early; that is kept with the upstream, too. Images that could not be taken are no error: they are counted.
     pub async fn run(&self, name: &UpstreamName, terms: Terms, course: &Course) -> Result<UpstreamRun, MirrorError> {
         let now = (self.now)();
-        let claimed = self.publisher.catalog.claim_upstream(name, &self.name, now, now.plus_seconds(CLAIM)).await?;
+        let until = now.plus_seconds(CLAIM);
+        let claimed = self.publisher.catalog.claim_upstream(name, &self.name, now, until, claim::is_dead).await?;
         match claimed {
             UpstreamClaim::Taken(upstream) => self.claimed(*upstream, terms, course).await,
             UpstreamClaim::Busy => Err(MirrorError::Busy(name.clone())),
@@ -91,7 +95,8 @@ impl Mirrors {
     ) -> Result<Option<(UpstreamName, Result<UpstreamRun, MirrorError>)>, MirrorError> {
         let now = (self.now)();
         let until = now.plus_seconds(CLAIM);
-        let Some(upstream) = self.publisher.catalog.claim_due_upstream(&self.name, now, until).await? else {
+        let Some(upstream) = self.publisher.catalog.claim_due_upstream(&self.name, now, until, claim::is_dead).await?
+        else {
             return Ok(None);
         };
         let name = upstream.name.clone();
@@ -143,7 +148,8 @@ impl Mirrors {
         let now = (self.now)();
         let offered = match upstream.protocol {
             UpstreamProtocol::SimpleStreams => {
-                let (documents, both) = (server.documents().await?, upstream.settings.both_families);
+                let seal = seal(&upstream.settings.keyring)?;
+                let (documents, both) = (server.documents(seal.as_ref()).await?, upstream.settings.both_families);
                 aside(move || Offered::by_documents(documents, &selection, both, now)).await
             }
             UpstreamProtocol::Lxd | UpstreamProtocol::Incus => {
@@ -221,13 +227,25 @@ impl Mirrors {
             }
         }
         let at_once = usize::try_from(upstream.settings.connections).unwrap_or(1).max(1);
-        let (publisher, placed, course_of_it) = (self.publisher.clone(), offered.placed, course.clone());
-        let taking = Taking { upstream, server, publisher, placed, held, course: course_of_it };
+        let rate = NonZero::new(upstream.settings.rate).map_or_else(Rate::unlimited, Rate::limited);
+        let transfers = Transfers::new(server, self.publisher.blobs.clone(), rate).with_patience(self.patience.clone());
+        let told = Arc::new(Told { course: course.clone(), came: AtomicU64::new(0) });
+        let taking = Taking {
+            upstream,
+            transfers,
+            publisher: self.publisher.clone(),
+            placed: offered.placed,
+            held,
+            course: course.clone(),
+            told: Arc::clone(&told),
+        };
         let (done, ready) = mpsc::channel(TOGETHER);
         // Ends with this future, whatever becomes of it.
         let mut coming = JoinSet::new();
         coming.spawn(come(Arc::new(taking), wanted, at_once, done));
-        self.list(ready, course, run).await?;
+        let listed = self.list(ready, course, run).await;
+        run.bytes = told.came.load(Ordering::Relaxed);
+        listed?;
         match coming.join_next().await {
             Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             _ => Ok(()),
@@ -244,14 +262,14 @@ impl Mirrors {
         let mut in_a_row = 0;
         let mut some = Vec::with_capacity(TOGETHER);
         while ready.recv_many(&mut some, TOGETHER).await > 0 {
-            let (mut steps, mut prepared) = (Vec::new(), Vec::new());
+            let (mut steps, mut prepared, mut files) = (Vec::new(), Vec::new(), Vec::new());
             for (step, taken) in some.drain(..) {
                 match taken {
                     Ok(image) => {
                         in_a_row = 0;
-                        run.bytes = run.bytes.saturating_add(step.size);
                         steps.push(step);
-                        prepared.push(image);
+                        prepared.push(image.prepared);
+                        files.extend(image.files);
                     }
                     Err(MirrorError::Stopped) if course.stop.is_cancelled() => return Err(MirrorError::Stopped),
                     Err(error) => {
@@ -268,6 +286,8 @@ impl Mirrors {
                 }
             }
             self.publisher.list(prepared, (self.now)()).await?;
+            // They are in the store now.
+            aside(move || files.iter().for_each(|file| file.forget())).await;
             run.taken += steps.len() as u64;
             steps.into_iter().for_each(|step| (course.tell)(Event::Taken(step)));
         }
@@ -275,10 +295,30 @@ impl Mirrors {
     }
 }
 
+/// Believes documents that are signed by one of these keys.
+struct Signed(Keyring);
+
+impl Seal for Signed {
+    fn open(&self, signed: &[u8]) -> Result<Vec<u8>, String> {
+        self.0.open(signed).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), String> {
+        self.0.check(text, signature).map_err(|error| error.to_string())
+    }
+}
+
+fn seal(keyring: &str) -> Result<Option<Arc<dyn Seal>>, MirrorError> {
+    if keyring.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Signed(Keyring::read(keyring.as_bytes())?))))
+}
+
 /// An image that is to be taken, its product, and where its bytes are.
 type Wanted = (Arc<GivenProduct>, TakeImage, Offer);
 /// How that went.
-type Arrived = (Step, Result<Prepared, MirrorError>);
+type Arrived = (Step, Result<Taken, MirrorError>);
 
 /// Lets images come, so many at a time, until nobody wants them any more.
 async fn come(taking: Arc<Taking>, wanted: Vec<Wanted>, at_once: usize, done: mpsc::Sender<Arrived>) {
@@ -314,7 +354,7 @@ fn step(product: &GivenProduct, image: &TakeImage) -> Step {
 }
 
 /// Work that takes a while, away from the threads that serve.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

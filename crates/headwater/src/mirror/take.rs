@@ -2,35 +2,62 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater_formats::digest::Fingerprint;
+use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::ImageType;
 use headwater_formats::names::AliasName;
+use headwater_formats::simplestreams::client::ListedFile;
+use sha2::Sha256;
 
-use super::{Course, Event, MirrorError, TakeImage};
+use super::run::aside;
+use super::{Course, Event, MirrorError, Progress, TakeImage, TransferError, Transfers, Wanted};
+use crate::blobs::Complete;
 use crate::catalog::{AliasTarget, Given, GivenProduct, ImageAlias, Upstream};
-use crate::client::{ClientError, Offer, Server};
-use crate::publish::{Filename, Listing, Packing, Prepared, Progress, Publisher, Request, Source};
+use crate::client::{Arriving, ClientError, Offer};
+use crate::publish::{self, Filename, Listing, Packing, Prepared, Publisher, Ready, Request, Source};
 
-/// Tells of bytes as they come.
-struct Told(Course);
+/// Tells of bytes as they come, and counts those that came over the network.
+pub(super) struct Told {
+    pub(super) course: Course,
+    pub(super) came: AtomicU64,
+}
+
+impl publish::Progress for Told {
+    fn advance(&self, bytes: u64) {
+        Progress::came(self, bytes);
+    }
+}
 
 impl Progress for Told {
-    fn advance(&self, bytes: u64) {
-        (self.0.tell)(Event::Bytes(bytes));
+    fn there(&self, bytes: u64) {
+        (self.course.tell)(Event::Bytes(bytes));
     }
+
+    fn came(&self, bytes: u64) {
+        self.came.fetch_add(bytes, Ordering::Relaxed);
+        (self.course.tell)(Event::Bytes(bytes));
+    }
+}
+
+/// An image that is here, complete and good, and not listed yet.
+pub(super) struct Taken {
+    pub(super) prepared: Prepared,
+    /// Its files, which are kept beside the store until the image is listed: should this process be killed before that, they are here.
+    pub(super) files: Vec<Arc<Complete>>,
 }
 
 /// What an image needs to be taken.
 pub(super) struct Taking {
     pub(super) upstream: Upstream,
-    pub(super) server: Server,
+    pub(super) transfers: Transfers,
     pub(super) publisher: Publisher,
     /// Whether products and versions are the upstream's own.
     pub(super) placed: bool,
     /// The images that came from it until now.
     pub(super) held: BTreeSet<Fingerprint>,
     pub(super) course: Course,
+    pub(super) told: Arc<Told>,
 }
 
 impl Taking {
@@ -40,32 +67,85 @@ impl Taking {
         product: &GivenProduct,
         wanted: &TakeImage,
         offer: &Offer,
-    ) -> Result<Prepared, MirrorError> {
-        let delivery = self.unless_stopped(self.server.deliver(offer)).await?;
-        let source = |arriving: crate::client::Arriving| Source::Stream {
-            name: arriving.name,
-            reader: Box::new(arriving.reader),
-        };
-        let request = Request {
-            project: self.upstream.project.clone(),
-            first: source(delivery.first),
-            root: delivery.root.map(source),
-            listing: Listing { aliases: self.aliases(offer).await?, ..self.listing(product, wanted) },
-            // A mirror has what its upstream has.
-            packing: Packing::AsGiven,
-        };
-        // Only the download stops when the run does. What takes the bytes in then ends by itself, for want of them.
-        let preparing = self.publisher.prepare(request, Arc::new(Told(self.course.clone())));
-        let (prepared, pumped) = tokio::join!(preparing, self.unless_stopped(delivery.pump));
-        let prepared = match (prepared, pumped) {
-            (Ok(prepared), Ok(())) => prepared,
-            (Err(error), Ok(()) | Err(MirrorError::Client(ClientError::GivenUp))) => return Err(error.into()),
-            (_, Err(error)) => return Err(error),
+    ) -> Result<Taken, MirrorError> {
+        let listing = Listing { aliases: self.aliases(offer).await?, ..self.listing(product, wanted) };
+        let taken = match offer.files() {
+            Some((metadata, root)) => self.files(metadata, root, listing).await?,
+            None => Taken { prepared: self.stream(offer, listing).await?, files: Vec::new() },
         };
         let kind = |image_type: ImageType, architecture| format!("a {image_type} for {architecture}");
         let listed = kind(wanted.image.image_type, wanted.image.architecture);
-        let sent = kind(prepared.image_type(), prepared.architecture());
-        if listed == sent { Ok(prepared) } else { Err(MirrorError::Other { listed, sent }) }
+        let sent = kind(taken.prepared.image_type(), taken.prepared.architecture());
+        if listed == sent { Ok(taken) } else { Err(MirrorError::Other { listed, sent }) }
+    }
+
+    /// Files that a document lists: each goes on from what an earlier run had of it.
+    async fn files(
+        &self,
+        metadata: &ListedFile,
+        root: Option<&ListedFile>,
+        listing: Listing,
+    ) -> Result<Taken, MirrorError> {
+        let (first, _) = self.file(metadata, None).await?;
+        let second = match root {
+            Some(root) => Some((self.file(root, Some(first.hasher())).await?, root)),
+            None => None,
+        };
+        let mut files = vec![Arc::clone(&first)];
+        let source = async |complete: Arc<Complete>, listed: &ListedFile, both: Option<(Digest, Sha256)>| {
+            let staged = aside(move || complete.staged()).await.map_err(TransferError::from)?;
+            let ready = Ready::new(listed.path.file_name(), staged);
+            let ready = both.into_iter().fold(ready, |ready, (digest, both)| ready.after(digest, both));
+            Ok::<_, MirrorError>(Source::Staged(Box::new(ready)))
+        };
+        let digest = first.digest();
+        let first = source(first, metadata, None).await?;
+        let root = match second {
+            Some(((complete, both), root)) => {
+                files.push(Arc::clone(&complete));
+                Some(source(complete, root, both.map(|both| (digest, both))).await?)
+            }
+            None => None,
+        };
+        let request = self.request(first, root, listing);
+        let prepared = self.publisher.prepare(request, Arc::new(publish::Silent)).await?;
+        Ok(Taken { prepared, files })
+    }
+
+    async fn file(
+        &self,
+        listed: &ListedFile,
+        also: Option<Sha256>,
+    ) -> Result<(Arc<Complete>, Option<Sha256>), MirrorError> {
+        // Images of documents that give a file no hash or no size are not offered.
+        let digest = listed.sha256.ok_or(MirrorError::Stopped)?;
+        let wanted = Wanted { path: listed.path.as_str().to_owned(), digest, size: listed.size };
+        let progress: Arc<dyn Progress> = Arc::clone(&self.told) as _;
+        match self.transfers.get(&wanted, also, &progress, &self.course.stop).await {
+            Err(TransferError::Cancelled) => Err(MirrorError::Stopped),
+            done => Ok(done?),
+        }
+    }
+
+    fn request(&self, first: Source, root: Option<Source>, listing: Listing) -> Request {
+        let project = self.upstream.project.clone();
+        // A mirror has what its upstream has.
+        Request { project, first, root, listing, packing: Packing::AsGiven }
+    }
+
+    /// An image of the API, which comes as one stream.
+    async fn stream(&self, offer: &Offer, listing: Listing) -> Result<Prepared, MirrorError> {
+        let delivery = self.unless_stopped(self.transfers.server().deliver(offer)).await?;
+        let source = |arriving: Arriving| Source::Stream { name: arriving.name, reader: Box::new(arriving.reader) };
+        let request = self.request(source(delivery.first), delivery.root.map(source), listing);
+        // Only the download stops when the run does. What takes the bytes in then ends by itself, for want of them.
+        let preparing = self.publisher.prepare(request, Arc::clone(&self.told) as _);
+        let (prepared, pumped) = tokio::join!(preparing, self.unless_stopped(delivery.pump));
+        match (prepared, pumped) {
+            (Ok(prepared), Ok(())) => Ok(prepared),
+            (Err(error), Ok(()) | Err(MirrorError::Client(ClientError::GivenUp))) => Err(error.into()),
+            (_, Err(error)) => Err(error),
+        }
     }
 
     async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, MirrorError> {

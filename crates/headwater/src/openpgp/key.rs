@@ -123,6 +123,11 @@ pub fn binary_keyring<'a>(keys: impl IntoIterator<Item = &'a StreamKey>) -> Vec<
 
 /// The same as text, for `gpg --import` and for people.
 pub fn armored_keyring<'a>(keys: impl IntoIterator<Item = &'a StreamKey>) -> String {
+    armored_public(binary_keyring(keys))
+}
+
+/// Packets of public keys in armor.
+pub(super) fn armored_public(packets: Vec<u8>) -> String {
     struct Packets(Vec<u8>);
     impl Serialize for Packets {
         fn to_writer<W: Write>(&self, out: &mut W) -> pgp::errors::Result<()> {
@@ -134,7 +139,7 @@ pub fn armored_keyring<'a>(keys: impl IntoIterator<Item = &'a StreamKey>) -> Str
     }
     let mut text = Vec::new();
     // Memory takes every byte, and armor is ASCII.
-    let _ = armor::write(&Packets(binary_keyring(keys)), BlockType::PublicKey, &mut text, None, true);
+    let _ = armor::write(&Packets(packets), BlockType::PublicKey, &mut text, None, true);
     String::from_utf8(text).unwrap_or_default()
 }
 

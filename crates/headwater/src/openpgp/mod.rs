@@ -1,4 +1,4 @@
-//! OpenPGP: the keys by which streams are signed, and the signatures.
+//! OpenPGP: the keys by which streams are signed, the signatures, and whether others' are right.
 //!
 //! ```
 //! use headwater::openpgp::{Signer, StreamKey};
@@ -21,9 +21,11 @@ mod key;
 mod sign;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use key::{KeyError, StreamKey, armored_keyring, binary_keyring};
 pub use sign::{ClearSigned, GPG_LINE, SignError, Signer};
+pub use verify::{Keyring, MAX_KEYRING_BYTES, VerifyError};
 
 use headwater_formats::timestamp::Timestamp;
 use pgp::types::Timestamp as Seconds;

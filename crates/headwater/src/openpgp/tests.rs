@@ -182,3 +182,30 @@ fn keyrings_hold_all_keys() {
     let (read, _) = SignedPublicKey::from_string_many(&armored).unwrap();
     assert_eq!(ids(read.map(Result::unwrap).collect()), wanted);
 }
+
+#[test]
+fn a_keyring_believes_its_keys_and_no_others() {
+    let (key, other) = (StreamKey::create("One", now()).unwrap(), StreamKey::create("Other", now()).unwrap());
+    let ring = |keys: &[&StreamKey]| Keyring::read(armored_keyring(keys.iter().copied()).as_bytes()).unwrap();
+    let text = clear(&key, TEXT, later(60));
+    let opened = |ring: &Keyring, text: &str| ring.open(text.as_bytes()).map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(opened(&ring(&[&key]), &text), Ok(TEXT.replace('\n', "\r\n")));
+    assert_eq!(opened(&ring(&[&other, &key]), &text), Ok(TEXT.replace('\n', "\r\n")));
+    assert_eq!(opened(&ring(&[&other]), &text), Err(VerifyError::Unknown));
+    assert_eq!(opened(&ring(&[&key]), &text.replacen("index", "Index", 1)), Err(VerifyError::Unknown));
+    assert_eq!(opened(&ring(&[&key]), TEXT), Err(VerifyError::Unsigned));
+    assert_eq!(opened(&ring(&[&key]), ""), Err(VerifyError::Unsigned));
+    // From before the key was made.
+    let binary = Keyring::read(&binary_keyring([&key])).unwrap();
+    assert_eq!(opened(&binary, &clear(&key, TEXT, later(60))), Ok(TEXT.replace('\n', "\r\n")));
+
+    let signature = Signer::new(&key).unwrap().detached([TEXT], later(60)).unwrap();
+    assert_eq!(ring(&[&key]).check(TEXT.as_bytes(), signature.as_bytes()), Ok(()));
+    assert_eq!(ring(&[&other]).check(TEXT.as_bytes(), signature.as_bytes()), Err(VerifyError::Unknown));
+    assert_eq!(ring(&[&key]).check(b"{}", signature.as_bytes()), Err(VerifyError::Unknown));
+    assert_eq!(ring(&[&key]).check(TEXT.as_bytes(), b"none"), Err(VerifyError::Unsigned));
+
+    assert!(matches!(Keyring::read(b"no key"), Err(VerifyError::NoKey(_))));
+    assert!(matches!(Keyring::read(b""), Err(VerifyError::NoKey(_))));
+    assert_eq!(Keyring::read(&vec![0; MAX_KEYRING_BYTES + 1]).err(), Some(VerifyError::TooLarge));
+}

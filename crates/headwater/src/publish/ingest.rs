@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::path::Path;
 
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::{Digest, Fingerprint};
@@ -14,7 +15,7 @@ use headwater_formats::timestamp::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::repack::{self, Outcome, RepackError, Stop};
-use super::{Filename, Opened, Packed, Packing, Progress, PublishError, Source};
+use super::{Filename, Opened, Packed, Packing, Progress, PublishError, Ready, Source, hash};
 use crate::blobs::{Blobs, Intake, IntakeError, Placed, Staged};
 use crate::fail_point;
 
@@ -219,22 +220,24 @@ impl TakeIn<'_> {
     ) -> Result<(Staged, String), PublishError> {
         let known = match &source {
             Source::Known { file, .. } => Some(*file),
-            Source::File(_) | Source::Stream { .. } | Source::Later(_) => None,
+            Source::File(_) | Source::Stream { .. } | Source::Later(_) | Source::Staged(_) => None,
         };
-        let (Opened { name, mut reader }, total) = open(source)?;
-        let too_large = || {
-            let reason = format!(
-                "the image has more than {} bytes, which is the limit; raise the limit, or publish a smaller one",
-                self.limit
-            );
-            PublishError::refused(&name, reason)
+        let (Opened { name, mut reader }, total) = match source {
+            Source::Staged(ready) => return self.ready(*ready, part, also, limit),
+            Source::Stream { name, reader } => (Opened { name, reader }, None),
+            Source::Later(open) => (open().map_err(|error| PublishError::read("what comes next", error))?, None),
+            Source::Known { file, open } => {
+                (open().map_err(|error| PublishError::read(file.name(), error))?, Some(file.size))
+            }
+            Source::File(path) => open(&path)?,
         };
+        let too_large = || self.too_large(&name);
         if total.is_some_and(|total| total > limit) {
             return Err(too_large());
         }
         let head = head(&mut *reader).map_err(|error| PublishError::read(&name, error))?;
         if head.is_empty() {
-            return Err(PublishError::refused(&name, "it is empty; copy it again"));
+            return Err(empty(&name));
         }
         // What can be no image is not taken in first: it may have no end. A file that is known has one, and when it is damaged, that is
         // the reason to tell.
@@ -268,17 +271,67 @@ impl TakeIn<'_> {
             );
             return Err(PublishError::refused(&name, reason));
         }
-        if let Some(expected) = self.expected.0.get(&name)
-            && *expected != staged.digest()
-        {
-            let reason = format!(
-                "its SHA-256 is {}, and SHA256SUMS beside it says {expected}; copy or build the folder again",
-                staged.digest()
-            );
-            return Err(PublishError::refused(&name, reason));
-        }
+        self.is_expected(&name, &staged)?;
         Ok((staged, name))
     }
+
+    /// Looks at a file that is staged already.
+    fn ready(
+        &self,
+        ready: Ready,
+        part: Part,
+        also: Option<&mut Sha256>,
+        limit: u64,
+    ) -> Result<(Staged, String), PublishError> {
+        let Ready { name, staged, both } = ready;
+        if staged.size() > limit {
+            return Err(self.too_large(&name));
+        }
+        let head = head(&mut staged.reader()).map_err(|error| PublishError::read(&name, error))?;
+        if head.is_empty() {
+            return Err(empty(&name));
+        }
+        inspect::look(&head, part).map_err(|error| refuse(&name, error))?;
+        self.progress.begin(&name, Some(staged.size()));
+        self.progress.advance(staged.size());
+        if let Some(also) = also {
+            let before = Digest::from_bytes(also.clone().finalize().into());
+            match both {
+                Some((metadata, both)) if metadata == before => *also = both,
+                _ => hash::each_part(&mut staged.reader(), &mut vec![0; hash::BUFFER], |part| also.update(part))
+                    .map_err(|error| PublishError::read(&name, error))?,
+            }
+        }
+        self.progress.end();
+        fail_point::reached("publish::hashed");
+        self.is_expected(&name, &staged)?;
+        Ok((staged, name))
+    }
+
+    fn too_large(&self, name: &str) -> PublishError {
+        let reason = format!(
+            "the image has more than {} bytes, which is the limit; raise the limit, or publish a smaller one",
+            self.limit
+        );
+        PublishError::refused(name, reason)
+    }
+
+    fn is_expected(&self, name: &str, staged: &Staged) -> Result<(), PublishError> {
+        match self.expected.0.get(name) {
+            Some(expected) if *expected != staged.digest() => {
+                let reason = format!(
+                    "its SHA-256 is {}, and SHA256SUMS beside it says {expected}; copy or build the folder again",
+                    staged.digest()
+                );
+                Err(PublishError::refused(name, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn empty(name: &str) -> PublishError {
+    PublishError::refused(name, "it is empty; copy it again")
 }
 
 /// The beginning of a file, as much of it as tells what it is.
@@ -288,28 +341,19 @@ fn head(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// The bytes, and how many there are when that is known.
-fn open(source: Source) -> Result<(Opened, Option<u64>), PublishError> {
-    match source {
-        Source::Stream { name, reader } => Ok((Opened { name, reader }, None)),
-        Source::Later(open) => Ok((open().map_err(|error| PublishError::read("what comes next", error))?, None)),
-        Source::Known { file, open } => {
-            Ok((open().map_err(|error| PublishError::read(file.name(), error))?, Some(file.size)))
-        }
-        Source::File(path) => {
-            let name = path.display().to_string();
-            let file = File::open(&path).map_err(|error| PublishError::read(&name, error))?;
-            let about = file.metadata().map_err(|error| PublishError::read(&name, error))?;
-            if about.is_dir() {
-                let reason = "it is a folder where a file was wanted; give the files in it, or the folder alone";
-                return Err(PublishError::refused(name, reason));
-            }
-            // A hint that costs nothing when the file system does not take it.
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
-            let total = about.is_file().then_some(about.len());
-            Ok((Opened { name, reader: Box::new(file) }, total))
-        }
+/// The bytes of a file, and how many there are when that is known.
+fn open(path: &Path) -> Result<(Opened, Option<u64>), PublishError> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|error| PublishError::read(&name, error))?;
+    let about = file.metadata().map_err(|error| PublishError::read(&name, error))?;
+    if about.is_dir() {
+        let reason = "it is a folder where a file was wanted; give the files in it, or the folder alone";
+        return Err(PublishError::refused(name, reason));
     }
+    // A hint that costs nothing when the file system does not take it.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
+    let total = about.is_file().then_some(about.len());
+    Ok((Opened { name, reader: Box::new(file) }, total))
 }
 
 fn image_file(staged: &Staged, format: FileFormat) -> ImageFile {

@@ -44,13 +44,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use headwater_formats::arch::Architecture;
-use headwater_formats::digest::Fingerprint;
+use headwater_formats::digest::{Digest, Fingerprint};
 use headwater_formats::image::{Image, ImageFile, ImageFiles, ImageType, UpdateSource};
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
+use sha2::Sha256;
 
 use crate::auth::{Actor, IdentityId, Viewer};
-use crate::blobs::{Blobs, Placed};
+use crate::blobs::{Blobs, Placed, Staged};
 use crate::catalog::{Catalog, CatalogError, Committed, Given, ImageAlias, NewImage, Project, StoredImage};
 use crate::fail_point;
 
@@ -87,6 +88,29 @@ pub enum Source {
         /// Gives the bytes.
         open: Box<dyn FnOnce() -> io::Result<Opened> + Send>,
     },
+    /// Bytes that are staged already: they are looked into as all others, but neither read nor copied again.
+    Staged(Box<Ready>),
+}
+
+/// A file that was staged by somebody who knew its digest beforehand.
+pub struct Ready {
+    name: String,
+    staged: Staged,
+    /// The digest of the metadata file, and the computation that went on from there through this file.
+    both: Option<(Digest, Sha256)>,
+}
+
+impl Ready {
+    /// A file, and what to call it, without folders.
+    pub(crate) fn new(name: impl Into<String>, staged: Staged) -> Self {
+        Self { name: name.into(), staged, both: None }
+    }
+
+    /// The same as the root file of a split image, with the SHA-256 computation that went through the metadata file of that digest, and then
+    /// through this file. Of another metadata file it is of no use, and the file is read again.
+    pub(crate) fn after(self, metadata: Digest, both: Sha256) -> Self {
+        Self { both: Some((metadata, both)), ..self }
+    }
 }
 
 /// A stream that has begun.

@@ -1,5 +1,5 @@
 //! Removes bytes that nobody needs: what the last image has let go of, once its grace is over; what a crash left between
-//! bytes and rows; and what dead processes were still writing.
+//! bytes and rows; what dead processes were still writing; and files on their way that nobody goes on with.
 //!
 //! Safe beside running publishers and servers. A blob is deleted inside a transaction that excludes commits, and not
 //! when a publisher is about to need it. A download that is under way keeps its file open.
@@ -10,19 +10,21 @@
 //! catalog, then what they left is removed, and only then the bytes that nobody needs. A publisher that dies in between leaves its
 //! staged file, which keeps [`Blobs::delete`] from its bytes until the next sweep.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 use headwater_formats::digest::Digest;
 use headwater_formats::timestamp::Timestamp;
 
 use super::{PublishError, Publisher, blocking};
-use crate::blobs::{Blobs, Dead, Deleted, List};
+use crate::blobs::{Blobs, Dead, Deleted, Idle, List};
 use crate::catalog::{CatalogError, Retired};
 use crate::fail_point;
 
 /// Rows that are asked for at once.
 const PAGE: usize = 1000;
+/// How long a file on its way is kept when nobody goes on with it: a mirror that runs once a week goes on with what the last run had.
+const IDLE_SECONDS: i64 = 7 * 24 * 3600;
 /// The setting that says when the last sweep was.
 const LAST_SWEEP: &str = "last_sweep";
 
@@ -55,17 +57,28 @@ pub struct SweepTotals {
     pub staged: u64,
     /// Their bytes.
     pub staged_bytes: u64,
+    /// Files on their way that nobody goes on with.
+    pub partial: u64,
+    /// Their bytes.
+    pub partial_bytes: u64,
 }
 
 impl SweepTotals {
     /// All the bytes that are free now, or would be.
     pub fn bytes(&self) -> u64 {
-        self.retired_bytes.saturating_add(self.stray_bytes).saturating_add(self.staged_bytes)
+        [self.retired_bytes, self.stray_bytes, self.staged_bytes, self.partial_bytes]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     fn count_dead(&mut self, dead: &Dead) {
         self.staged = dead.files();
         self.staged_bytes = dead.bytes;
+    }
+
+    fn count_idle(&mut self, idle: Idle) {
+        self.partial = idle.files;
+        self.partial_bytes = idle.bytes;
     }
 
     fn count(&mut self, swept: Swept, tell: &mut (dyn FnMut(Swept) + Send)) {
@@ -99,7 +112,11 @@ impl Publisher {
         for retired in self.catalog.retired(before, i32::MAX as usize).await? {
             totals.count(Swept::Retired(retired), tell);
         }
-        self.strays(true, &mut totals, tell).await?;
+        let strays = self.strays(true, &mut totals, tell).await?;
+        let blobs = self.blobs.clone();
+        let before = now.plus_seconds(-IDLE_SECONDS);
+        let idle = blocking(move || blobs.idle(before, &|digest| strays.contains(digest)));
+        totals.count_idle(idle.await?);
         let blobs = self.blobs.clone();
         totals.count_dead(&blocking(move || blobs.dead()).await?);
         Ok(totals)
@@ -133,17 +150,22 @@ impl Publisher {
             }
         }
         self.catalog.end_grace(before).await?;
-        self.strays(false, &mut totals, tell).await?;
+        let strays = self.strays(false, &mut totals, tell).await?;
+        let (blobs, before) = (self.blobs.clone(), now.plus_seconds(-IDLE_SECONDS));
+        let idle = blocking(move || blobs.remove_idle(before, &|digest| strays.contains(digest)));
+        totals.count_idle(idle.await?);
         Ok(totals)
     }
 
-    /// Walks the store and the catalog side by side, both in the order of digests.
+    /// Walks the store and the catalog side by side, both in the order of digests. Gives the strays: when a mirror was killed before
+    /// its image was listed, the file on its way is what is left of its work.
     async fn strays(
         &self,
         dry_run: bool,
         totals: &mut SweepTotals,
         tell: &mut (dyn FnMut(Swept) + Send),
-    ) -> Result<(), PublishError> {
+    ) -> Result<BTreeSet<Digest>, PublishError> {
+        let mut strays = BTreeSet::new();
         let mut known = VecDeque::new();
         let mut last_known = None;
         let mut more_known = true;
@@ -152,7 +174,7 @@ impl Publisher {
             let (rest, stored) = blocking(move || next_stored(list)).await?;
             list = rest;
             if stored.is_empty() {
-                return Ok(());
+                return Ok(strays);
             }
             for digest in stored {
                 loop {
@@ -171,6 +193,7 @@ impl Publisher {
                 }
                 let blobs = self.blobs.clone();
                 let Some(size) = blocking(move || blobs.stat(&digest)).await? else { continue };
+                strays.insert(digest);
                 // Between listing and this moment somebody may have published it: the catalog looks again.
                 if dry_run || went(self.catalog.remove_unknown_blob(&digest, remover(&self.blobs, digest)).await)? {
                     totals.count(Swept::Stray { digest, size }, tell);

@@ -9,7 +9,7 @@ use headwater::catalog::{Catalog, CatalogError};
 use headwater::documents::{self, Form, IDLE, Kind, ListingError, Listings, Projects, Snapshot, Stream};
 use headwater_formats::names::ProjectName;
 use headwater_formats::simplestreams::render::{self, FilesAt};
-use headwater_formats::simplestreams::{Deltas, Family};
+use headwater_formats::simplestreams::{Deltas, Family, go, item};
 use headwater_formats::view::View;
 use proptest::prelude::*;
 
@@ -122,9 +122,8 @@ async fn compare_all(catalog: &Catalog, kept: &Listings, label: &str) {
 
 /// What several projects list under a filter is what the filter leaves of all that they list.
 async fn compare_several(catalog: &Catalog, label: &str) {
-    let products = async |projects: &Projects, private: bool, view: &str| {
+    let products = async |projects: &Projects, (family, private): (Family, bool), view: &str| {
         let filters = vec![view.parse::<View>().unwrap()];
-        let family = Family::Any;
         let (deltas, bases) = (Deltas::default(), Vec::new());
         let stream = Stream { projects: projects.clone(), private, filters, family, deltas, bases };
         let see = |seen: &mut Vec<_>, product: &_| seen.push(Clone::clone(product));
@@ -133,16 +132,16 @@ async fn compare_several(catalog: &Catalog, label: &str) {
     let these = |names: &[&str]| Projects::These(names.iter().map(|name| project(name)).collect());
     let several = [Projects::All, these(&["team", "default"]), these(&["gone", "default", "team"]), these(&["team"])];
     for projects in &several {
-        for private in [true, false] {
+        for who in [(Family::Any, true), (Family::Any, false), (Family::Lxd, true), (Family::Incus, false)] {
             // Each by itself: of two products with the same image, a document lists the first.
-            let mut all = products(projects, private, "release=bookworm").await;
-            all.extend(products(projects, private, "release=trixie").await);
+            let mut all = products(projects, who, "release=bookworm").await;
+            all.extend(products(projects, who, "release=trixie").await);
             all.sort_by(|a, b| a.key.cmp(&b.key));
             for view in VIEWS {
                 let mut wanted = view.parse::<View>().unwrap().apply(all.clone());
                 let mut seen = std::collections::HashSet::new();
-                wanted.retain(|product| render::product_fragment(product, Family::Any, &mut seen).is_some());
-                assert_eq!(products(projects, private, view).await, wanted, "{projects:?} {private} {view} {label}");
+                wanted.retain(|product| render::product_fragment(product, who.0, &mut seen).is_some());
+                assert_eq!(products(projects, who, view).await, wanted, "{projects:?} {who:?} {view} {label}");
             }
         }
     }
@@ -168,6 +167,64 @@ proptest! {
             }
         });
     }
+}
+
+/// What a stream lists: its products by release, with the names of their versions and their own; the index says the same.
+async fn listed(catalog: &Catalog, stream: &Stream) -> Vec<(String, Vec<String>, String)> {
+    let made = documents::draft(catalog, stream).await.unwrap().placed(&FilesAt::IMAGES);
+    let products = go::products(&made.products).unwrap().products;
+    let index = go::index(&made.index).unwrap().index.remove("images").map(|entry| entry.products);
+    assert_eq!(index.unwrap_or_default(), products.keys().cloned().collect::<Vec<_>>());
+    if let Projects::One(_) = stream.projects {
+        let kept = listings().get(catalog, stream).await.unwrap();
+        assert_eq!(read(kept.reader(Kind::Products, Form::Plain).unwrap()), made.products);
+        assert_eq!(read(kept.reader(Kind::Index, Form::Plain).unwrap()), made.index);
+    }
+    let product = |product: go::Product| (product.release, product.versions.into_keys().collect(), product.aliases);
+    products.into_values().map(product).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_are_listed_is_not_there_for_a_family() {
+    use crate::kit::images::Change as _;
+    let home = Home::sqlite().await;
+    let catalog = home.open().await;
+    catalog.create_project(&project("team"), "", minute(0)).await.unwrap();
+    let commit = async |project: &str, image, aliases: &[&str]| {
+        catalog.commit_image(&new(project, image, aliases), minute(100), || Ok(())).await.unwrap();
+    };
+    commit("default", image(1).at(1).property("release", "one"), &["first"]).await;
+    commit("default", image(2).at(2).property("release", "one").property(item::FAMILIES, "incus"), &["second"]).await;
+    commit("default", image(3).at(3).property("release", "two").property(item::FAMILIES, "incus"), &["third"]).await;
+    // The same version in another project, for the others.
+    commit("team", image(4).at(3).property("release", "two").property(item::FAMILIES, "lxd"), &["fourth"]).await;
+
+    let of =
+        |family, view: &str| Stream { family, filters: vec![view.parse().unwrap()], ..of_default(&Viewer::guest()) };
+    let one = |version: &str, fixed: &str| {
+        ("one".to_owned(), vec![format!("20250101_00:{version}")], format!("debian/one/default,debian/one{fixed}"))
+    };
+    let two = |fixed: &str| {
+        let names = format!("debian/two/default,debian/two{fixed}");
+        ("two".to_owned(), vec!["20250101_00:03".to_owned()], names)
+    };
+    // The newest one that they are listed; its name is not that of the one that they are not.
+    for view in ["", "latest=1"] {
+        assert_eq!(listed(&catalog, &of(Family::Lxd, view)).await, [one("01", "")], "{view}");
+    }
+    for family in [Family::Incus, Family::Any] {
+        assert_eq!(listed(&catalog, &of(family, "latest=1")).await, [one("02", ",second"), two(",third")], "{family}");
+    }
+    assert_eq!(listed(&catalog, &of(Family::Lxd, "alias=second")).await, []);
+    assert_eq!(listed(&catalog, &of(Family::Lxd, "release=two")).await, []);
+
+    let several = |family| Stream {
+        projects: Projects::These(vec![project("default"), project("team")]),
+        private: true,
+        ..of(family, "release=two")
+    };
+    assert_eq!(listed(&catalog, &several(Family::Lxd)).await, [two(",fourth")], "the other project's");
+    assert_eq!(listed(&catalog, &several(Family::Incus)).await, [two(",third")]);
 }
 
 fn of_default(viewer: &Viewer) -> Stream {

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::catalog::{UpstreamProtocol, UpstreamSettings};
 use crate::client::trust::Trust;
 use crate::client::{Client, Limits};
+use crate::openpgp::{Keyring, VerifyError};
 
 /// Mirror another image server
 ///
@@ -83,6 +84,11 @@ struct Settings {
     /// The certificate that the server has to show, in PEM; without it, one that the system trusts
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
+    /// Public keys, in armor, of which one has to have signed the documents; without it, no signature is asked for
+    ///
+    /// For simplestreams alone. An empty file takes the keys away again.
+    #[arg(long, value_name = "FILE")]
+    verify_signature: Option<PathBuf>,
     /// Most MiB a second; 0 for as many as come [default: 0]
     #[arg(long, value_name = "MIB")]
     rate: Option<u32>,
@@ -95,6 +101,7 @@ impl Settings {
     /// What is said here, and the rest as it was.
     fn over(self, before: UpstreamSettings) -> Result<UpstreamSettings, Stop> {
         let certificate = self.certificate.as_deref().map(certificate).transpose()?;
+        let keyring = self.verify_signature.as_deref().map(keyring).transpose()?;
         Ok(UpstreamSettings {
             filter: self.filter.map_or(before.filter, |filter| filter.to_string()),
             public: self.public.map_or(before.public, |public| public == OnOff::On),
@@ -105,7 +112,7 @@ impl Settings {
             certificate: certificate.unwrap_or(before.certificate),
             rate: self.rate.map_or(before.rate, |mib| u64::from(mib) << 20),
             connections: self.connections.unwrap_or(before.connections),
-            keyring: before.keyring,
+            keyring: keyring.unwrap_or(before.keyring),
         })
     }
 }
@@ -115,6 +122,17 @@ fn certificate(path: &Path) -> Result<String, Stop> {
         .map_err(|error| Stop::failed(format!("{} cannot be read: {error}", path.display())))?;
     Trust::from_pem(&text)?;
     Ok(text)
+}
+
+/// Kept in armor, whatever it was.
+fn keyring(path: &Path) -> Result<String, Stop> {
+    let bytes =
+        std::fs::read(path).map_err(|error| Stop::failed(format!("{} cannot be read: {error}", path.display())))?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(String::new());
+    }
+    let unusable = |error: VerifyError| Stop::failed(format!("{} cannot be used: {error}", path.display()));
+    Keyring::read(&bytes).and_then(|keys| keys.to_armor()).map_err(unusable)
 }
 
 pub(super) async fn add(args: Add, app: &App, out: &Out) -> Result<(), Stop> {

@@ -3,8 +3,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use headwater_formats::names::ProjectName;
-use headwater_formats::simplestreams::Family;
 use headwater_formats::simplestreams::render::FilesAt;
+use headwater_formats::simplestreams::{Family, item};
 use headwater_formats::view::View;
 
 use super::kit::*;
@@ -66,6 +66,32 @@ async fn a_tree_holds_what_a_server_answers_and_every_file_it_names() {
     assert_eq!(listed, 3);
     let there = to.join("images").join(format!("{}.tar.xz", digest(&root_a)));
     assert_eq!(fs::metadata(there).unwrap().ino(), fs::metadata(room.blob_path(&digest(&root_a))).unwrap().ino());
+}
+
+#[tokio::test]
+async fn a_tree_for_a_family_holds_what_that_family_is_listed() {
+    let room = Room::new().await;
+    let (meta, root_a) = (metadata("20250601_07:42"), root("a"));
+    room.publish(request(meta.clone(), Some(root_a.clone()))).await.unwrap();
+    let mut of_lxd = request(unified("20250602_07:42"), None);
+    of_lxd.listing.properties.insert(item::FAMILIES.to_owned(), "lxd".to_owned());
+    let of_lxd = room.publish(of_lxd).await.unwrap().image.image;
+    let files = async |family: Family| {
+        let to = room.path(family.as_str());
+        room.app.publisher.export(ExportRequest { family, ..asked(to.clone()) }, at(NOW)).await.unwrap();
+        names(&to.join("images"))
+    };
+    let both: Vec<String> = [digest(&meta), digest(&root_a)].map(|digest| format!("{digest}.tar.xz")).into();
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(files(Family::Incus).await, sorted(both.clone()));
+    let all = both.into_iter().chain(of_lxd.files.iter().map(|(_, file)| file.name())).collect();
+    let all = sorted(all);
+    assert_eq!(all.len(), 3);
+    assert_eq!(files(Family::Lxd).await, all);
+    assert_eq!(files(Family::Any).await, all);
 }
 
 #[tokio::test]

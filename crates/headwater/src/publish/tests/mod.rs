@@ -5,5 +5,6 @@ mod exporting;
 mod folders;
 mod kit;
 mod publishing;
+mod ready;
 mod sweeping;
 mod verifying;

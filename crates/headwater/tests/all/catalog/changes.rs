@@ -6,6 +6,7 @@ use headwater::auth::Viewer;
 use headwater::catalog::{AliasEdit, AliasTarget, Catalog, CatalogError, ImageEdit, Listed};
 use headwater_formats::image::ImageFiles;
 use headwater_formats::names::ProjectName;
+use headwater_formats::simplestreams::item;
 use headwater_formats::view::View;
 use proptest::prelude::*;
 
@@ -133,6 +134,11 @@ pub(crate) async fn apply(catalog: &Catalog, step: &Step) -> Result<(), CatalogE
         let arm = number.is_multiple_of(3);
         let plain = image(number).property("version", "12");
         let placed = if arm { plain.on(headwater_formats::arch::Architecture::Aarch64) } else { plain };
+        let placed = match number % 4 {
+            0 => placed.property(item::FAMILIES, "lxd"),
+            1 => placed.property(item::FAMILIES, "incus"),
+            _ => placed,
+        };
         match RELEASES[release] {
             "" => {
                 let mut without = placed;

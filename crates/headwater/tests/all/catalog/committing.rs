@@ -1,7 +1,8 @@
 use headwater::auth::Viewer;
 use headwater::catalog::{CatalogError, Committed, Found, ImageEdit};
 use headwater_formats::arch::Architecture;
-use headwater_formats::image::{Image, UpdateSource};
+use headwater_formats::image::{Image, ImageFiles, UpdateSource};
+use headwater_formats::simplestreams::item;
 
 use super::{Home, commit, names, on_both_engines};
 use crate::kit::images::{Change as _, image, minute, new, project};
@@ -14,6 +15,7 @@ on_both_engines! {
     a_missing_project_is_named,
     a_taken_version_is_bumped_by_a_minute,
     images_of_other_kinds_share_a_version,
+    images_for_different_clients_share_a_version_and_a_root_file,
     images_without_a_line_have_no_place,
     spelling_and_case_make_no_second_product,
     an_edit_changes_what_it_names_and_nothing_else,
@@ -135,6 +137,37 @@ async fn images_of_other_kinds_share_a_version(home: &Home) {
     let keys: Vec<&str> = products.iter().map(|product| product.key.as_str()).collect();
     assert_eq!(keys, ["debian:bookworm:amd64:default", "debian:bookworm:arm64:default"]);
     assert_eq!(products[0].versions[0].images.len(), 3);
+}
+
+/// The image, for the clients of one family, with the root file of the one with that number.
+fn twin(number: u32, root: u32, family: &str) -> Image {
+    let mut twin = image(number).at(7).property(item::FAMILIES, family);
+    let (ImageFiles::Split { root: own, .. }, Some(root)) = (&mut twin.files, image(root).files.root().copied()) else {
+        panic!("images of the kit are split")
+    };
+    *own = root;
+    twin
+}
+
+async fn images_for_different_clients_share_a_version_and_a_root_file(home: &Home) {
+    let catalog = home.open().await;
+    let lxd = commit(&catalog, "default", twin(1, 1, "lxd"), &[]).await;
+    let incus = commit(&catalog, "default", twin(2, 1, "incus"), &[]).await;
+    assert_eq!([&lxd, &incus].map(version), ["20250101_00:07"; 2]);
+    let other_root = commit(&catalog, "default", twin(3, 3, "incus"), &[]).await;
+    assert_eq!(version(&other_root), "20250101_00:08", "a document for all has one item for the root file");
+
+    // Who is made to be for others, too, goes where it is not in the way, and comes back.
+    let prefix = incus.image.fingerprint.into();
+    for (families, expected) in [("", "20250101_00:09"), ("incus", "20250101_00:07"), ("lxd", "20250101_00:09")] {
+        let properties = incus.image.clone().property(item::FAMILIES, families).properties;
+        let edit = ImageEdit { properties: Some(properties), ..ImageEdit::default() };
+        catalog.edit_image(&incus.project, &incus.image.fingerprint, &edit, minute(5)).await.unwrap();
+        let Found::One(stored) = catalog.image(&Viewer::operator(), &incus.project, &prefix).await.unwrap() else {
+            panic!("it is gone")
+        };
+        assert_eq!(version(&stored), expected, "{families:?}");
+    }
 }
 
 async fn images_without_a_line_have_no_place(home: &Home) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use headwater::auth::Viewer;
 use headwater::catalog::{
-    Catalog, CatalogError, Committed, Given, GivenProduct, NewImage, StoredImage, Upstream, UpstreamClaim, UpstreamId,
-    UpstreamProtocol, UpstreamRun, UpstreamSettings,
+    Catalog, CatalogError, Committed, Given, GivenProduct, ImageEdit, NewImage, StoredImage, Upstream, UpstreamClaim,
+    UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
 };
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::Image;
@@ -24,6 +24,7 @@ on_both_engines![
     products_without_names_of_their_own_have_generated_ones,
     an_image_that_was_replaced_without_a_new_version_makes_room,
     somebody_elses_image_stays_in_its_version,
+    an_image_that_is_offered_to_others_stays_in_its_product,
     images_go_when_no_upstream_lists_them,
     an_upstream_that_is_removed_leaves_its_images,
 ];
@@ -124,17 +125,18 @@ async fn upstreams_are_kept_as_they_were_made(home: &Home) {
 
 async fn one_at_a_time_runs_an_upstream(home: &Home) {
     let catalog = home.open().await;
+    let dead = |by: &str| by == "killed";
     let made = upstream(&catalog, "images").await;
-    assert_eq!(catalog.claim_due_upstream("a", minute(-1), minute(5)).await.unwrap(), None, "it is not due");
-    let claimed = catalog.claim_due_upstream("a", minute(0), minute(5)).await.unwrap().unwrap();
+    assert_eq!(catalog.claim_due_upstream("a", minute(-1), minute(5), dead).await.unwrap(), None, "it is not due");
+    let claimed = catalog.claim_due_upstream("a", minute(0), minute(5), dead).await.unwrap().unwrap();
     assert_eq!(claimed.id, made.id);
-    assert_eq!(catalog.claim_due_upstream("b", minute(1), minute(6)).await.unwrap(), None);
-    let busy = catalog.claim_upstream(&name("images"), "b", minute(1), minute(6)).await.unwrap();
+    assert_eq!(catalog.claim_due_upstream("b", minute(1), minute(6), dead).await.unwrap(), None);
+    let busy = catalog.claim_upstream(&name("images"), "b", minute(1), minute(6), dead).await.unwrap();
     assert_eq!(busy, UpstreamClaim::Busy);
     assert!(catalog.keep_upstream_claim(made.id, "a", minute(7)).await.unwrap());
     assert!(!catalog.keep_upstream_claim(made.id, "b", minute(9)).await.unwrap());
     // Who died is followed.
-    let claimed = catalog.claim_upstream(&name("images"), "b", minute(8), minute(12)).await.unwrap();
+    let claimed = catalog.claim_upstream(&name("images"), "b", minute(8), minute(12), dead).await.unwrap();
     assert!(matches!(claimed, UpstreamClaim::Taken(_)), "{claimed:?}");
     let run = UpstreamRun { began_at: 1, ended_at: 2, taken: 3, ..UpstreamRun::default() };
     catalog.end_upstream_claim(made.id, "a", Some(&run), Some(minute(60))).await.unwrap();
@@ -142,11 +144,15 @@ async fn one_at_a_time_runs_an_upstream(home: &Home) {
     catalog.end_upstream_claim(made.id, "b", Some(&run), Some(minute(60))).await.unwrap();
     let ended = catalog.upstream(&name("images")).await.unwrap();
     assert_eq!((ended.last_run, ended.due_at, ended.claimed_until), (Some(run), Some(minute(60)), None));
-    assert_eq!(catalog.claim_due_upstream("a", minute(59), minute(70)).await.unwrap(), None);
-    assert!(catalog.claim_due_upstream("a", minute(60), minute(70)).await.unwrap().is_some());
+    assert_eq!(catalog.claim_due_upstream("a", minute(59), minute(70), dead).await.unwrap(), None);
+    assert!(catalog.claim_due_upstream("a", minute(60), minute(70), dead).await.unwrap().is_some());
+    // Who is known to be dead holds nothing.
+    catalog.end_upstream_claim(made.id, "a", None, None).await.unwrap();
+    catalog.claim_due_upstream("killed", minute(60), minute(70), dead).await.unwrap().unwrap();
+    assert!(catalog.claim_due_upstream("a", minute(61), minute(71), dead).await.unwrap().is_some());
     // Broken off: due as before.
     catalog.end_upstream_claim(made.id, "a", None, None).await.unwrap();
-    assert!(catalog.claim_due_upstream("a", minute(60), minute(70)).await.unwrap().is_some());
+    assert!(catalog.claim_due_upstream("a", minute(60), minute(70), dead).await.unwrap().is_some());
 }
 
 async fn an_image_is_placed_where_its_upstream_has_it(home: &Home) {
@@ -254,6 +260,19 @@ async fn somebody_elses_image_stays_in_its_version(home: &Home) {
     let versions: Vec<_> = products[0].versions.iter().map(|version| version.name.as_str()).collect();
     assert_eq!(versions, ["20240101", "20240101_00:01"]);
     assert_eq!(fingerprints(&catalog).await.len(), 2);
+}
+
+async fn an_image_that_is_offered_to_others_stays_in_its_product(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    let alone = image(1).property("headwater.families", "lxd");
+    take(&catalog, alone.clone(), given(id, "20240101")).await;
+    let edit = ImageEdit { properties: Some(image(1).properties), ..ImageEdit::default() };
+    catalog.edit_image(&project("default"), &alone.fingerprint, &edit, minute(2)).await.unwrap();
+    let products = products(&catalog).await;
+    let [product] = &products[..] else { panic!("{products:?}") };
+    assert_eq!((product.key.as_str(), product.versions[0].name.as_str()), ("com.example:server:12:amd64", "20240101"));
+    assert_eq!(product.versions[0].extra["pubname"], json!("example-12"));
 }
 
 async fn images_go_when_no_upstream_lists_them(home: &Home) {

@@ -7,8 +7,8 @@ use headwater::auth::Viewer;
 use headwater::catalog::{AliasTarget, Catalog, CatalogError, Committed, ImageEdit, Wanted};
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::Digest;
-use headwater_formats::image::Image;
-use headwater_formats::simplestreams::slot;
+use headwater_formats::image::{Image, ImageFiles};
+use headwater_formats::simplestreams::{conflict, item};
 use headwater_formats::timestamp::Timestamp;
 use proptest::prelude::*;
 
@@ -23,14 +23,14 @@ enum Step {
     Commit { project: usize, number: u32, public: bool, minute: i64, alias: Option<u8> },
     Delete { project: usize, number: u32 },
     Publish { project: usize, number: u32, public: bool },
-    Move { project: usize, number: u32, release: u8 },
+    Move { project: usize, number: u32, release: u8, families: u8 },
     Alias { project: usize, name: u8, number: u32 },
     Unalias { project: usize, name: u8 },
     Sweep,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (project, number, name) = (0..PROJECTS.len(), 1..9u32, 0..3u8);
+    let (project, number, name) = (0..PROJECTS.len(), 1..11u32, 0..3u8);
     prop_oneof![
         6 => (project.clone(), number.clone(), any::<bool>(), 0..3i64, proptest::option::of(name.clone())).prop_map(
             |(project, number, public, minute, alias)| Step::Commit { project, number, public, minute, alias }
@@ -38,8 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (project.clone(), number.clone()).prop_map(|(project, number)| Step::Delete { project, number }),
         2 => (project.clone(), number.clone(), any::<bool>())
             .prop_map(|(project, number, public)| Step::Publish { project, number, public }),
-        2 => (project.clone(), number.clone(), 0..3u8)
-            .prop_map(|(project, number, release)| Step::Move { project, number, release }),
+        2 => (project.clone(), number.clone(), 0..3u8, 0..3u8)
+            .prop_map(|(project, number, release, families)| Step::Move { project, number, release, families }),
         1 => (project.clone(), name.clone(), number).prop_map(|(project, name, number)| Step::Alias { project, name, number }),
         1 => (project, name).prop_map(|(project, name)| Step::Unalias { project, name }),
         1 => Just(Step::Sweep),
@@ -59,11 +59,21 @@ struct Model {
 
 const NAMES: [&str; 3] = ["a", "debian/12", "z/arm64"];
 const RELEASES: [Option<&str>; 3] = [Some("bookworm"), Some("trixie"), None];
+const FAMILIES: [&str; 3] = ["lxd", "incus", ""];
 
 /// Equal bytes are equal files, so that the number says what kind of image it is.
 fn made(number: u32, public: bool, at: i64) -> Image {
     let plain = image(number).at(at);
     let mut made = match number % 5 {
+        // Two with one root file, for different clients.
+        _ if number > 8 => {
+            let root = image(9).files.root().copied();
+            let mut twin = plain.property(item::FAMILIES, FAMILIES[number as usize % 2]);
+            if let (ImageFiles::Split { root: own, .. }, Some(root)) = (&mut twin.files, root) {
+                *own = root;
+            }
+            twin
+        }
         0 => plain,
         1 => plain.root_tar(),
         2 => plain.machine(),
@@ -149,12 +159,13 @@ async fn apply(catalog: &Catalog, model: &mut Model, step: &Step) {
             let edit = ImageEdit { public: Some(public), ..ImageEdit::default() };
             edited(catalog, model, at, number, &edit, |image| image.public = public).await;
         }
-        Step::Move { project: at, number, release } => {
+        Step::Move { project: at, number, release, families } => {
             let mut properties = image(number).properties;
             properties.remove("release");
             if let Some(release) = RELEASES[usize::from(release)] {
                 properties.insert("release".into(), release.into());
             }
+            properties.insert(item::FAMILIES.into(), FAMILIES[usize::from(families)].into());
             let edit = ImageEdit { properties: Some(properties.clone()), ..ImageEdit::default() };
             edited(catalog, model, at, number, &edit, |image| image.properties = properties).await;
         }
@@ -252,9 +263,9 @@ async fn compare_project(catalog: &Catalog, model: &Model, viewer: &Viewer, at: 
         assert!(!product.versions.is_empty(), "{label}: an empty product");
         for version in &product.versions {
             places += version.images.len();
-            let slots: Vec<_> = version.images.iter().filter_map(slot).collect();
-            for (index, one) in slots.iter().enumerate() {
-                assert!(!slots[index + 1..].iter().any(|other| one.conflicts(*other)), "{label}: {slots:?}");
+            for (index, one) in version.images.iter().enumerate() {
+                let mut others = version.images[index + 1..].iter();
+                assert!(!others.any(|other| conflict(one, other)), "{label}: {:?}", version.images);
             }
         }
     }

@@ -25,6 +25,26 @@ fn files_of_deleted_images_go_when_their_grace_is_over() {
 }
 
 #[test]
+fn downloads_that_nobody_goes_on_with_go_after_a_week() {
+    let house = House::new();
+    house.publish(&Sample::default(), &[]);
+    let folder = house.data().join("blobs/partial");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, written) in [("a", Some(std::time::SystemTime::UNIX_EPOCH)), ("b", None)] {
+        let file = std::fs::File::create(folder.join(name.repeat(64))).unwrap();
+        file.set_len(5000).unwrap();
+        if let Some(written) = written {
+            file.set_modified(written).unwrap();
+        }
+    }
+    let said = |ran: &str| assert_eq!(ran, "4.88KiB: 1 download that nobody goes on with\n");
+    said(house.run(&["gc", "--dry-run"]).ok().err.strip_prefix("would free ").unwrap());
+    said(house.run(&["gc"]).ok().err.strip_prefix("freed ").unwrap());
+    assert_eq!(house.run(&["gc"]).ok().err, "nothing to remove\n");
+    assert!(folder.join("b".repeat(64)).exists(), "it was written a moment ago");
+}
+
+#[test]
 fn a_time_has_a_unit() {
     let house = House::new();
     let ran = house.run(&["gc", "--grace", "24"]);

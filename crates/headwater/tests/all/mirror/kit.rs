@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater::auth::Viewer;
 use headwater::catalog::{UpstreamProtocol, UpstreamRun, UpstreamSettings};
 use headwater::client::Client;
-use headwater::mirror::{Course, Event, MirrorError, Mirrors, Terms};
+use headwater::mirror::{Course, Event, MirrorError, Mirrors, Patience, Terms};
 use headwater_formats::arch::Architecture;
 use headwater_formats::names::{ProjectName, UpstreamName};
 use headwater_formats::product::Product;
@@ -168,7 +168,8 @@ impl Mirror {
 
     pub(crate) fn mirrors(&self, now: fn() -> Timestamp) -> Mirrors {
         let client = Client::new(vec![Architecture::X86_64], quick());
-        Mirrors::new(client, self.server.app.publisher.clone(), now)
+        let patience = Patience { pauses: vec![Duration::from_millis(10)], ..Patience::default() };
+        Mirrors::new(client, self.server.app.publisher.clone(), now).with_patience(patience)
     }
 
     pub(crate) async fn run_at(&self, now: fn() -> Timestamp, terms: Terms) -> Result<UpstreamRun, MirrorError> {

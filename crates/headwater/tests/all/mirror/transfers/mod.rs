@@ -1,0 +1,7 @@
+//! Files that come from servers which are as bad as a test wants them, and what is on the disk when they did not come.
+
+mod documents;
+mod kit;
+mod refusals;
+mod resuming;
+mod together;
