@@ -75,6 +75,24 @@ assert_eq "$(run ours)" "3 1 0 $new" "a run after a new version"
 assert_eq "$(item)" "$((before + 2))" "files that were asked for"
 assert_eq "$(run headwater)" "3 1 0 0" "the same where the files are here by now"
 
+step "by a delta, where there is one"
+head -c 3000000 /dev/urandom >"$CASE/common"
+for serial in 202501010000 202502010000; do
+    mkdir -p "$CASE/d-$serial/tree"
+    cp "$CASE/common" "$CASE/d-$serial/tree/common"
+    head -c 20000 /dev/urandom >"$CASE/d-$serial/tree/new"
+    tiny_image "$CASE/d-$serial" Changing one "$serial"
+done
+headwater project create changing
+publish "$CASE"/d-202501010000/{metadata.tar.xz,rootfs.squashfs} --public --project changing >/dev/null
+added changing "$URL/p/changing" --certificate "$DATA/tls/server.crt"
+assert_eq "$(run changing)" "1 1 0 $(size "$CASE"/d-202501010000/{metadata.tar.xz,rootfs.squashfs})" "the first version"
+publish "$CASE"/d-202502010000/{metadata.tar.xz,rootfs.squashfs} --public --project changing >/dev/null
+headwater delta build
+delta=$(document /p/changing/streams/v1/images.json | jq '[.products[].versions[].items[] | select(.delta_base)][0].size')
+assert_eq "$(run changing)" "2 1 0 $((delta + $(size "$CASE/d-202502010000/metadata.tar.xz")))" "the delta and the metadata"
+[ "$delta" -lt 100000 ] || fail "the delta has $delta bytes"
+
 step "what is gone goes after its grace, the last version never"
 headwater image delete "$container"
 headwater export --to "$CASE/www/ours" --client any --grace 0s

@@ -91,6 +91,10 @@ pub enum Deltas {
 impl Deltas {
     /// What the client that sends this header handles; one that is not known is not trusted with disks.
     pub fn of_user_agent(header: &str) -> Self {
+        // A mirror of ours makes what it can of whatever base it has.
+        if header.starts_with("Headwater/") {
+            return Self::Disks;
+        }
         let mut words = header.split(' ');
         let (Some("LXD"), Some(version)) = (words.next(), words.next()) else { return Self::Squashfs };
         let numbers: Option<Vec<u32>> = version

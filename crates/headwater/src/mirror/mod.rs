@@ -11,7 +11,7 @@
 //! ```
 //!
 //! A run asks the upstream what it offers (`offer.rs`), works out the difference to what is here (`plan.rs`), takes the images that are missing
-//! (`take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). `worker.rs` is
+//! (`take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`; by a delta from what is here: `patch.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). `worker.rs` is
 //! what a server does all day. Several servers on one catalog share the work: an upstream is claimed for a run.
 //!
 //! An image is visible when all its bytes are here and right, and not before; what documents named stays fetchable for the grace of
@@ -20,6 +20,7 @@
 mod claim;
 mod error;
 mod offer;
+mod patch;
 mod plan;
 mod rate;
 mod run;
@@ -38,6 +39,7 @@ use crate::publish::Publisher;
 
 pub use error::{MirrorError, TransferError};
 pub use offer::Offered;
+pub use patch::OfferedDelta;
 pub use plan::{Plan, PlanError, Take, TakeImage};
 pub use rate::Rate;
 pub use run::Planned;

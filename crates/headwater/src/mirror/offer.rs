@@ -9,12 +9,16 @@ use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, Product, Version, version_name};
 use headwater_formats::simplestreams::client::ListedFile;
 use headwater_formats::simplestreams::item::FAMILIES;
-use headwater_formats::simplestreams::parse::{Document, RelativePath};
+use headwater_formats::simplestreams::parse::{Document, RelativePath, VersionEntry};
 use headwater_formats::simplestreams::select::Selection;
 use headwater_formats::simplestreams::{Family, convert};
 use headwater_formats::timestamp::Timestamp;
 
+use super::{OfferedDelta, Wanted};
 use crate::client::Offer;
+
+/// Most deltas to one file that are looked at.
+const MOST_DELTAS: usize = 16;
 
 /// What an upstream offers and was chosen.
 #[derive(Debug, Default)]
@@ -23,6 +27,8 @@ pub struct Offered {
     pub products: Vec<Product>,
     /// How the bytes of each image come.
     pub offers: HashMap<Fingerprint, Offer>,
+    /// Deltas to root files, by these.
+    pub deltas: HashMap<Digest, Vec<OfferedDelta>>,
     /// The keys of all its products, chosen or not.
     pub keys: BTreeSet<String>,
     /// Whether products, versions and names are the upstream's own; else they follow from the properties of the images.
@@ -36,6 +42,8 @@ impl Offered {
         let mut seen = BTreeSet::new();
         for document in documents {
             offered.keys.extend(document.products.keys().cloned());
+            // Before anything is left out: their bases are older versions.
+            deltas(&document, &mut offered.deltas);
             let document = selection.narrow(document);
             let places = places(&document);
             for mut product in selection.view.apply(convert::products(&document, Family::Any, now)) {
@@ -139,6 +147,29 @@ fn places(document: &Document) -> HashMap<Digest, RelativePath> {
     let versions = document.products.values().flat_map(|product| product.versions.values());
     let items = versions.flat_map(|version| version.items.values());
     items.filter_map(|item| Some((item.sha256?, item.path.clone()?))).collect()
+}
+
+/// The deltas that a document lists, with what they start from: the file of the same kind in the version that is named (LXD
+/// `shared/simplestreams/products.go`).
+fn deltas(document: &Document, found: &mut HashMap<Digest, Vec<OfferedDelta>>) {
+    for product in document.products.values() {
+        for version in product.versions.values() {
+            for item in version.items.values() {
+                let Some(kind) = item.ftype.strip_suffix(".vcdiff") else { continue };
+                let of = |version: &VersionEntry| {
+                    version.items.values().find(|item| item.ftype == kind).and_then(|item| item.sha256)
+                };
+                let base = product.versions.get(&item.delta_base).and_then(of);
+                let (Some(target), Some(base)) = (of(version), base) else { continue };
+                let (Some(path), Some(digest), Some(size)) = (&item.path, item.sha256, item.size) else { continue };
+                let file = Wanted { path: path.as_str().to_owned(), digest, size };
+                let of_target = found.entry(target).or_default();
+                if of_target.len() < MOST_DELTAS {
+                    of_target.push(OfferedDelta { base, file });
+                }
+            }
+        }
+    }
 }
 
 fn listed(image: &Image, places: &HashMap<Digest, RelativePath>) -> Option<Offer> {

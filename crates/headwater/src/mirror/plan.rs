@@ -179,8 +179,6 @@ fn retired(offered: &Offered, unlisted: &[&Mirrored], settings: &UpstreamSetting
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use headwater_formats::arch::Architecture;
     use headwater_formats::digest::Digest;
     use headwater_formats::image::{FileFormat, ImageFile, ImageFiles, ImageType};
@@ -234,7 +232,7 @@ mod tests {
         };
         let products: Vec<Product> = products.iter().map(product).collect();
         let keys = products.iter().map(|product| product.key.clone()).collect();
-        Offered { products, offers: HashMap::new(), keys, placed: true }
+        Offered { products, keys, placed: true, ..Offered::default() }
     }
 
     fn version(day: u8) -> VersionName {

@@ -235,6 +235,7 @@ impl Mirrors {
             transfers,
             publisher: self.publisher.clone(),
             placed: offered.placed,
+            deltas: offered.deltas,
             held,
             course: course.clone(),
             told: Arc::clone(&told),

@@ -1,6 +1,6 @@
 //! One image from an upstream: its bytes fetched, checked, and ready to be listed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,8 +10,9 @@ use headwater_formats::names::AliasName;
 use headwater_formats::simplestreams::client::ListedFile;
 use sha2::Sha256;
 
+use super::patch::patched;
 use super::run::aside;
-use super::{Course, Event, MirrorError, Progress, TakeImage, TransferError, Transfers, Wanted};
+use super::{Course, Event, MirrorError, OfferedDelta, Progress, TakeImage, TransferError, Transfers, Wanted};
 use crate::blobs::Complete;
 use crate::catalog::{AliasTarget, Given, GivenProduct, ImageAlias, Upstream};
 use crate::client::{Arriving, ClientError, Offer};
@@ -54,6 +55,8 @@ pub(super) struct Taking {
     pub(super) publisher: Publisher,
     /// Whether products and versions are the upstream's own.
     pub(super) placed: bool,
+    /// Deltas to root files, by these.
+    pub(super) deltas: HashMap<Digest, Vec<OfferedDelta>>,
     /// The images that came from it until now.
     pub(super) held: BTreeSet<Fingerprint>,
     pub(super) course: Course,
@@ -121,6 +124,14 @@ impl Taking {
         let digest = listed.sha256.ok_or(MirrorError::Stopped)?;
         let wanted = Wanted { path: listed.path.as_str().to_owned(), digest, size: listed.size };
         let progress: Arc<dyn Progress> = Arc::clone(&self.told) as _;
+        if let Some(deltas) = self.deltas.get(&digest) {
+            let (transfers, blobs, stop) = (&self.transfers, &self.publisher.blobs, &self.course.stop);
+            match patched(transfers, blobs, &wanted, deltas, also.clone(), &progress, stop).await {
+                Ok(None) => {}
+                Ok(Some(made)) => return Ok(made),
+                Err(_) => return Err(MirrorError::Stopped),
+            }
+        }
         match self.transfers.get(&wanted, also, &progress, &self.course.stop).await {
             Err(TransferError::Cancelled) => Err(MirrorError::Stopped),
             done => Ok(done?),

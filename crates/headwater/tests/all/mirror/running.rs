@@ -247,3 +247,87 @@ async fn a_daemon_is_mirrored_with_its_names() {
     assert_eq!(mirror.runs().await, (2, 0, 0));
     assert_eq!(stub.lines().iter().filter(|line| line.ends_with("/export")).count(), 2);
 }
+
+/// A bookworm of two versions with much in common, and the delta between their root files.
+fn two_versions() -> (World, Vec<u8>, Vec<u8>) {
+    let world = World::default();
+    let shared = crate::deltas::kit::noise(256 << 10, 1);
+    let mut roots = Vec::new();
+    for (day, serial) in [(1, "20250101_07:42"), (2, "20250102_07:42")] {
+        world.put("bookworm", serial, false);
+        let new = crate::deltas::kit::noise(8 << 10, 10 + day);
+        let root = crate::deltas::kit::squashfs(&[&new[..], &shared[..]].concat());
+        world.0.lock().unwrap().get_mut("com.example:bookworm:amd64").unwrap().get_mut(serial).unwrap()[0].root =
+            root.clone();
+        roots.push(root);
+    }
+    let options = headwater_vcdiff::Options { memory: 64 << 20, threads: std::num::NonZero::<usize>::MIN };
+    let mut delta = Vec::new();
+    headwater_vcdiff::encode(&&roots[0][..], &roots[1][..], &mut delta, &options).unwrap();
+    (world, roots.pop().unwrap(), delta)
+}
+
+/// The document with a delta in it, and the delta.
+async fn with_delta(world: &World, delta: Vec<u8>) -> Stub {
+    let seen = world.clone();
+    world
+        .but(move |asked| match asked.path() {
+            "/streams/v1/images.json" => {
+                let mut document = seen.document();
+                let version = &mut document["products"]["com.example:bookworm:amd64"]["versions"]["20250102_07:42"];
+                if !version.is_null() {
+                    version["items"]["delta"] = json!({"ftype": "squashfs.vcdiff", "delta_base": "20250101_07:42",
+                        "path": "images/delta", "size": delta.len(), "sha256": sha256(&delta)});
+                }
+                Some(Reply::file(document.to_string().as_bytes()))
+            }
+            "/images/delta" => Some(Reply::file(&delta)),
+            _ => None,
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_from_what_is_here_is_taken_instead_of_the_file() {
+    let (world, root, delta) = two_versions();
+    let new = world.0.lock().unwrap().get_mut("com.example:bookworm:amd64").unwrap().remove("20250102_07:42").unwrap();
+    let stub = with_delta(&world, delta.clone()).await;
+    let mirror = Mirror::of(&stub).await;
+    mirror.runs().await;
+    world.0.lock().unwrap().get_mut("com.example:bookworm:amd64").unwrap().insert("20250102_07:42".into(), new.clone());
+    let run = mirror.run().await.unwrap();
+    assert_eq!((run.taken, run.failed), (1, 0), "{:?}", mirror.events);
+    assert_eq!(run.bytes, (delta.len() + new[0].metadata.len()) as u64);
+    let asked = stub.lines().concat();
+    assert!(asked.contains("/images/delta") && !asked.contains(&sha256(&root)), "{asked}");
+    assert_eq!(mirror.products().await[0].versions[1].images[0].fingerprint.to_string(), new[0].fingerprint());
+    let parts = std::fs::read_dir(mirror.server.folder.path().join("blobs/partial")).unwrap().count();
+    assert_eq!(parts, 0, "the delta is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_that_is_of_no_use_costs_only_itself() {
+    let (world, root, delta) = two_versions();
+    // One that makes other bytes (of a file with checksums off by one), and one that is none.
+    let other = {
+        let options = headwater_vcdiff::Options { memory: 64 << 20, threads: std::num::NonZero::<usize>::MIN };
+        let base = world.0.lock().unwrap()["com.example:bookworm:amd64"]["20250101_07:42"][0].root.clone();
+        let mut wrong = root.clone();
+        *wrong.last_mut().unwrap() ^= 1;
+        let mut made = Vec::new();
+        headwater_vcdiff::encode(&&base[..], &wrong[..], &mut made, &options).unwrap();
+        made
+    };
+    for bad in [other, delta[..delta.len() / 2].to_vec(), b"no delta at all".to_vec()] {
+        let stub = with_delta(&world, bad).await;
+        let settings = UpstreamSettings { connections: 1, ..UpstreamSettings::default() };
+        let mirror = Mirror::with(&stub, UpstreamProtocol::SimpleStreams, settings).await;
+        let new =
+            world.0.lock().unwrap().get_mut("com.example:bookworm:amd64").unwrap().remove("20250102_07:42").unwrap();
+        mirror.runs().await;
+        world.0.lock().unwrap().get_mut("com.example:bookworm:amd64").unwrap().insert("20250102_07:42".into(), new);
+        assert_eq!(mirror.runs().await, (2, 1, 0));
+        let asked = stub.lines().concat();
+        assert!(asked.contains("/images/delta") && asked.contains(&sha256(&root)), "{asked}");
+    }
+}
