@@ -8,6 +8,7 @@
 pub mod app;
 pub mod auth;
 pub mod blobs;
+pub mod bundle;
 pub mod catalog;
 pub mod cli;
 pub mod client;

@@ -25,8 +25,8 @@ use super::{Catalog, CatalogError, UpstreamId, bump_revision, changes, names};
 pub struct GivenProduct {
     /// Its key.
     pub key: String,
-    /// All its names.
-    pub names: Vec<String>,
+    /// All its names; `None` for those that its newest image gives it, as when nobody gives any.
+    pub names: Option<Vec<String>>,
     /// Fields that mean nothing here.
     pub extra: BTreeMap<String, Json>,
 }
@@ -113,6 +113,60 @@ impl Catalog {
         Ok(found)
     }
 
+    /// The names that were given to these products of a project, by their keys. Those without names of their own are left out.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn given_names(
+        &self,
+        project: &ProjectName,
+        keys: &[String],
+    ) -> Result<BTreeMap<String, Vec<String>>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let id = project_id(&mut tx, project).await?;
+        let mut found = BTreeMap::new();
+        for batch in Batch::of(keys) {
+            let mut values = values![id];
+            let list = batch.bind(&mut values);
+            let sql = format!(
+                "SELECT p.key, p.given_names FROM products p WHERE p.project_id = $1 AND p.given_names IS NOT NULL AND p.key IN ({list})"
+            );
+            for row in tx.rows(sql, values).await? {
+                found.insert(row.text(0)?, rows::from_json(&row.text(1)?)?);
+            }
+        }
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Which of these images came to the project from an upstream that it still mirrors.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn of_upstreams(
+        &self,
+        project: &ProjectName,
+        fingerprints: &[Fingerprint],
+    ) -> Result<BTreeSet<Fingerprint>, CatalogError> {
+        let mut tx = self.engine.read().await?;
+        let id = project_id(&mut tx, project).await?;
+        let texts: Vec<String> = fingerprints.iter().map(Fingerprint::to_string).collect();
+        let mut found = BTreeSet::new();
+        for batch in Batch::of(&texts) {
+            let mut values = values![id];
+            let list = batch.bind(&mut values);
+            let sql = format!(
+                "SELECT m.fingerprint FROM upstream_images m JOIN upstreams u ON u.id = m.upstream_id \
+                 WHERE u.project_id = $1 AND m.fingerprint IN ({list})"
+            );
+            for row in tx.rows(sql, values).await? {
+                found.insert(rows::parse("a fingerprint", &row.text(0)?)?);
+            }
+        }
+        tx.commit().await?;
+        Ok(found)
+    }
+
     /// Writes down that an upstream lists images that came to its project from other upstreams, with the keys of their products and the
     /// names of their versions there. Images that nobody mirrors are passed over: they stay whatever upstreams do.
     pub async fn note_shared(
@@ -171,8 +225,8 @@ impl Catalog {
         let sql = "SELECT id, extra, given_names FROM products WHERE project_id = $1 AND key = $2";
         let Some(row) = tx.row(sql, values![project, product.key.as_str()]).await? else { return Ok(false) };
         let id = row.int(0)?;
-        let (extra, given) = (to_json(&product.extra)?, to_json(&product.names)?);
-        let mut changed = row.text(1)? != extra || row.opt_text(2)?.as_deref() != Some(given.as_str());
+        let (extra, given) = (to_json(&product.extra)?, product.names.as_ref().map(to_json).transpose()?);
+        let mut changed = row.text(1)? != extra || row.opt_text(2)? != given;
         if changed {
             let sql = "UPDATE products SET extra = $2, given_names = $3 WHERE id = $1";
             tx.execute(sql, values![id, extra, given]).await?;
@@ -259,7 +313,7 @@ pub(super) async fn place_given(
         line.variant.to_lowercase(),
         line.architecture.name(),
         to_json(&given.product.extra)?,
-        to_json(&given.product.names)?,
+        given.product.names.as_ref().map(to_json).transpose()?,
     ];
     let row = tx.row(sql, values).await?;
     let product = row.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?.int(0)?;

@@ -21,6 +21,7 @@ mod export;
 mod gc;
 mod human;
 mod image;
+mod import;
 mod key;
 mod mirror;
 mod out;
@@ -199,6 +200,7 @@ enum Verb {
         verb: key::Verb,
     },
     Export(export::Args),
+    Import(import::Args),
     Gc(gc::Args),
     Verify(verify::Args),
     Completions(completions::Args),
@@ -261,6 +263,7 @@ async fn run(cli: Cli, out: &Out) -> Result<(), Stop> {
         Verb::Audit(args) => audit::run(args, &place, out).await,
         Verb::Key { verb } => key::run(verb, &place, out).await,
         Verb::Export(args) => export::run(args, &place, out).await,
+        Verb::Import(args) => import::run(args, &place, out).await,
         Verb::Gc(args) => gc::run(args, &place, out).await,
         Verb::Verify(args) => verify::run(args, &place, out).await,
         Verb::Completions(_) => Ok(()),

@@ -222,6 +222,7 @@ impl Fetch {
             new_aliases: true,
             filename: filename(&self.filename, offer),
             expires_at: self.expires_at.or(about.and_then(|about| about.expires_at)),
+            only_this_expiry: false,
             profiles: self.profiles.clone(),
             auto_update: self.auto_update && offer.alias.is_some(),
             update_source: self.update_source(offer),

@@ -147,7 +147,7 @@ fn suspicious(offered: &Offered, held: &[Mirrored]) -> Result<(), PlanError> {
 pub(super) fn given(product: &Product) -> GivenProduct {
     let mut seen = BTreeSet::new();
     let names = product.aliases.iter().filter(|name| seen.insert(name.as_str())).cloned().collect();
-    GivenProduct { key: product.key.clone(), names, extra: product.extra.clone() }
+    GivenProduct { key: product.key.clone(), names: Some(names), extra: product.extra.clone() }
 }
 
 /// Images that are not listed any more and have to go: their grace is over, and their version is none of those that are kept.
@@ -270,7 +270,7 @@ mod tests {
             .map(|take| (take.product.key.as_str(), take.images.len(), &take.images[0].version))
             .collect();
         assert_eq!(taken, [("p1", 2, &version(3))]);
-        assert_eq!(plan.take[0].product.names, ["a", "b"], "no name twice");
+        assert_eq!(plan.take[0].product.names.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]), "no name twice");
         assert_eq!(plan.describe.iter().map(|(product, _)| product.key.as_str()).collect::<Vec<_>>(), ["p1"]);
         // Here, but not from this upstream.
         assert_eq!(plan.shared, [(fingerprint(21), "p2".to_owned(), "20240101".to_owned())]);

@@ -105,6 +105,10 @@ impl Staging {
         self.image_type
     }
 
+    pub(super) fn files(&self) -> ImageFiles {
+        self.files
+    }
+
     /// The image, listed to nobody but its own project, with the properties of its metadata.yaml.
     pub(super) fn image(&self, named: &Filename, now: Timestamp) -> Image {
         let (ImageFiles::Unified(first) | ImageFiles::Split { metadata: first, .. }) = self.files;
@@ -219,10 +223,17 @@ impl TakeIn<'_> {
         also: Option<&mut Sha256>,
         limit: u64,
     ) -> Result<(Staged, String), PublishError> {
+        let known = match &source {
+            Source::Known { file, .. } => Some(*file),
+            Source::File(_) | Source::Stream { .. } | Source::Later(_) | Source::Staged(_) => None,
+        };
         let (Opened { name, mut reader }, total) = match source {
             Source::Staged(ready) => return self.ready(*ready, part, also, limit),
             Source::Stream { name, reader } => (Opened { name, reader }, None),
             Source::Later(open) => (open().map_err(|error| PublishError::read("what comes next", error))?, None),
+            Source::Known { file, open } => {
+                (open().map_err(|error| PublishError::read(file.name(), error))?, Some(file.size))
+            }
             Source::File(path) => open(&path)?,
         };
         let too_large = || self.too_large(&name);
@@ -233,8 +244,11 @@ impl TakeIn<'_> {
         if head.is_empty() {
             return Err(empty(&name));
         }
-        // What can be no image is not taken in first: it may have no end.
-        inspect::look(&head, part).map_err(|error| refuse(&name, error))?;
+        // What can be no image is not taken in first: it may have no end. A file that is known has one, and when it is damaged, that is
+        // the reason to tell.
+        if known.is_none() {
+            inspect::look(&head, part).map_err(|error| refuse(&name, error))?;
+        }
         let mut reader = Cursor::new(head).chain(reader);
         let mut staged = self.blobs.stage()?;
         if let Some(total) = total {
@@ -250,6 +264,18 @@ impl TakeIn<'_> {
         })?;
         self.progress.end();
         fail_point::reached("publish::hashed");
+        if let Some(known) = known
+            && (known.digest, known.size) != (staged.digest(), staged.size())
+        {
+            let reason = format!(
+                "it has {} bytes with the SHA-256 {}, where {} with {} were announced, so it was damaged on its way; copy it again",
+                staged.size(),
+                staged.digest(),
+                known.size,
+                known.digest
+            );
+            return Err(PublishError::refused(&name, reason));
+        }
         self.is_expected(&name, &staged)?;
         Ok((staged, name))
     }

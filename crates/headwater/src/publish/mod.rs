@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::{Digest, Fingerprint};
-use headwater_formats::image::{Image, ImageType, UpdateSource};
+use headwater_formats::image::{Image, ImageFile, ImageFiles, ImageType, UpdateSource};
 use headwater_formats::names::ProjectName;
 use headwater_formats::timestamp::Timestamp;
 use sha2::Sha256;
@@ -81,6 +81,13 @@ pub enum Source {
     /// A stream that begins where another one ends, such as the second file of one upload: asked for when the files before it
     /// were read and found good. Called where blocking is allowed.
     Later(Box<dyn FnOnce() -> io::Result<Opened> + Send>),
+    /// A stream that begins like that, and has to turn out to be this very file: else the image is refused.
+    Known {
+        /// What its length and SHA-256 have to be.
+        file: ImageFile,
+        /// Gives the bytes.
+        open: Box<dyn FnOnce() -> io::Result<Opened> + Send>,
+    },
     /// Bytes that are staged already: they are looked into as all others, but neither read nor copied again.
     Staged(Box<Ready>),
 }
@@ -179,6 +186,8 @@ pub struct Listing {
     pub filename: Filename,
     /// When it expires; `None` leaves what metadata.yaml says.
     pub expires_at: Option<Timestamp>,
+    /// Whether what metadata.yaml says of that is left out.
+    pub only_this_expiry: bool,
     /// Names of profiles; `None` for the usual one.
     pub profiles: Option<Vec<String>>,
     /// Whether it follows its source.
@@ -240,6 +249,11 @@ impl Prepared {
     /// What its files make it.
     pub fn image_type(&self) -> ImageType {
         self.staging.image_type()
+    }
+
+    /// Its files, as their bytes tell.
+    pub fn files(&self) -> ImageFiles {
+        self.staging.files()
     }
 }
 
@@ -410,7 +424,7 @@ impl Listing {
             image.properties.clear();
         }
         image.properties.extend(self.properties.clone());
-        image.expires_at = self.expires_at.or(image.expires_at);
+        image.expires_at = self.expires_at.or(image.expires_at.filter(|_| !self.only_this_expiry));
         image.auto_update = self.auto_update;
         image.update_source.clone_from(&self.update_source);
         if let Some(profiles) = &self.profiles {

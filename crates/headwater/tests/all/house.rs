@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &[]),
     ("blobs", &["fail_point"]),
+    ("bundle", &["auth", "blobs", "catalog", "publish"]),
     ("catalog", &["auth", "fail_point", "openpgp"]),
     ("client", &[]),
     ("config", &["deltas", "http"]),
@@ -43,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "app",
             "auth",
             "blobs",
+            "bundle",
             "catalog",
             "client",
             "config",

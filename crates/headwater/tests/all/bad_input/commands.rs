@@ -131,7 +131,7 @@ fn bad_names_and_texts_are_refused_in_words_and_change_nothing() {
         (vec!["export", "--to", "tree", "--only", "latest=-1"], 2, "--only latest=-1: latest=-1 is no number of versions; use one number from 1 to 1000".into()),
         (vec!["export", "--to", "tree", "--client", "docker"], 2, usage("invalid value 'docker' for '--client <CLIENT>'\n  [possible values: lxd, incus, any]")),
         (vec!["export", "--to", "tree", "--project", "nowhere"], 1, "there is no project \"nowhere\"; `headwater project list` shows the ones there are".into()),
-        (vec!["export"], 2, usage("the following required arguments were not provided:\n  --to <DIR>\n\nUsage: headwater export --to <DIR> --data <DIR>")),
+        (vec!["export"], 2, usage("the following required arguments were not provided:\n  --to <DIR|FILE.tar|->\n\nUsage: headwater export --to <DIR|FILE.tar|-> --data <DIR>")),
         // Times and the like.
         (vec!["gc", "--grace", "24"], 2, usage("invalid value '24' for '--grace <TIME>': write a number and a unit, s, m, h or d: 24h, 30m, 0s")),
         (vec!["gc", "--grace", "-1h"], 2, usage("invalid value '-1h' for '--grace <TIME>': write a number and a unit, s, m, h or d: 24h, 30m, 0s")),
@@ -139,7 +139,7 @@ fn bad_names_and_texts_are_refused_in_words_and_change_nothing() {
         (vec!["gc", "--grace", "50000d"], 2, usage("invalid value '50000d' for '--grace <TIME>': this is longer than 136 years; choose a shorter time")),
         (vec!["gc", "--grace", "99999999999999999999s"], 2, usage("invalid value '99999999999999999999s' for '--grace <TIME>': write a number and a unit, s, m, h or d: 24h, 30m, 0s")),
         // Words that are none of ours.
-        (vec![], 2, usage("'headwater' requires a subcommand but one was not provided\n  [subcommands: serve, publish, image, alias, project, trust, token, view, delta, audit, key, export, gc, verify, completions, help]\n\nUsage: headwater [OPTIONS] <COMMAND>")),
+        (vec![], 2, usage("'headwater' requires a subcommand but one was not provided\n  [subcommands: serve, publish, image, alias, project, trust, token, view, delta, mirror, audit, key, export, import, gc, verify, completions, help]\n\nUsage: headwater [OPTIONS] <COMMAND>")),
         (vec!["pubish"], 2, usage("unrecognized subcommand 'pubish'\n\n  tip: a similar subcommand exists: 'publish'\n\nUsage: headwater [OPTIONS] <COMMAND>")),
         (vec!["image", "lits"], 2, usage("unrecognized subcommand 'lits'\n\n  tip: a similar subcommand exists: 'list'\n\nUsage: headwater image [OPTIONS] <COMMAND>")),
         (vec!["--colour"], 2, usage("unexpected argument '--colour' found\n\nUsage: headwater [OPTIONS] <COMMAND>")),

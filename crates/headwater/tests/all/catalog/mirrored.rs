@@ -21,6 +21,7 @@ on_both_engines![
     one_at_a_time_runs_an_upstream,
     an_image_is_placed_where_its_upstream_has_it,
     what_an_upstream_says_of_a_product_is_given_out_again,
+    products_without_names_of_their_own_have_generated_ones,
     an_image_that_was_replaced_without_a_new_version_makes_room,
     somebody_elses_image_stays_in_its_version,
     an_image_that_is_offered_to_others_stays_in_its_product,
@@ -47,7 +48,7 @@ fn given(upstream: UpstreamId, version: &str) -> Given {
         upstream: Some(upstream),
         product: GivenProduct {
             key: "com.example:server:12:amd64".into(),
-            names: vec!["twelve".into(), "12".into()],
+            names: Some(vec!["twelve".into(), "12".into()]),
             extra: [("flavour".to_owned(), json!({"sweet": 1}))].into(),
         },
         version: VersionName::new(version).unwrap(),
@@ -188,7 +189,7 @@ async fn what_an_upstream_says_of_a_product_is_given_out_again(home: &Home) {
     let versions: BTreeMap<_, _> = [(place.version.clone(), place.version_extra.clone())].into();
     let same = catalog.describe_product(&project("default"), &place.product, &versions, minute(2)).await.unwrap();
     assert_eq!((same, catalog.revision().await.unwrap().number), (false, before));
-    let product = GivenProduct { names: vec!["thirteen".into()], ..place.product };
+    let product = GivenProduct { names: Some(vec!["thirteen".into()]), ..place.product };
     let versions = [(place.version, [("label".to_owned(), json!("beta"))].into())].into();
     assert!(catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
     let shown = &products(&catalog).await[0];
@@ -198,6 +199,42 @@ async fn what_an_upstream_says_of_a_product_is_given_out_again(home: &Home) {
     );
     let elsewhere = GivenProduct { key: "none".into(), ..product };
     assert!(!catalog.describe_product(&project("default"), &elsewhere, &versions, minute(2)).await.unwrap());
+}
+
+/// As an image that was carried here: placed by no upstream that is known.
+async fn products_without_names_of_their_own_have_generated_ones(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    let own = given(id, "20240101");
+    let carried = Given {
+        upstream: None,
+        product: GivenProduct { key: "carried".into(), names: None, ..own.product.clone() },
+        ..own.clone()
+    };
+    take(&catalog, image(1), own.clone()).await;
+    let stored = take(&catalog, image(2), carried.clone()).await;
+    assert_eq!(
+        stored.placement.map(|place| (place.product, place.version)),
+        Some(("carried".into(), own.version.clone()))
+    );
+    let shown = products(&catalog).await;
+    assert_eq!(shown[0].key, "carried");
+    assert_eq!(shown[0].aliases.first().map(String::as_str), Some("debian/bookworm/default"), "{:?}", shown[0].aliases);
+    let keys = ["carried".to_owned(), own.product.key.clone()];
+    let names = catalog.given_names(&project("default"), &keys).await.unwrap();
+    assert_eq!(names, [(own.product.key.clone(), vec!["twelve".to_owned(), "12".to_owned()])].into());
+    let both = [image(1).fingerprint, image(2).fingerprint];
+    let mirrored = catalog.of_upstreams(&project("default"), &both).await.unwrap();
+    assert_eq!(mirrored, [image(1).fingerprint].into());
+
+    // Given names come and go.
+    let versions: BTreeMap<_, _> = [(carried.version.clone(), carried.version_extra.clone())].into();
+    let named = GivenProduct { names: Some(vec!["mine".into()]), ..carried.product.clone() };
+    for (product, first) in [(named, "mine"), (carried.product, "debian/bookworm/default")] {
+        assert!(catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
+        assert_eq!(products(&catalog).await[0].aliases.first().map(String::as_str), Some(first));
+        assert!(!catalog.describe_product(&project("default"), &product, &versions, minute(2)).await.unwrap());
+    }
 }
 
 async fn an_image_that_was_replaced_without_a_new_version_makes_room(home: &Home) {

@@ -9,6 +9,7 @@
 
 mod alias;
 mod audit;
+mod bundle;
 mod delta;
 mod edges;
 mod export;

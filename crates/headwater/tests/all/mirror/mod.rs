@@ -1,5 +1,6 @@
 //! Mirrors: what is taken of good upstreams and how, and what bad ones get away with (nothing).
 
+mod bundles;
 mod hostile;
 mod kit;
 mod running;
