@@ -15,7 +15,7 @@
 //! There are four ways to get an image: from the API of LXD and Incus ([`lxd`]), from simplestreams ([`streams`]), from an address
 //! whose headers name an image, and from the address of a file ([`direct`]). [`Client::find`] asks which image is meant;
 //! [`Client::deliver`] fetches its bytes into readers, so that nothing here knows where they go. [`push`] is the other direction. Who wants
-//! all that a stream lists asks an [`Upstream`] for its documents and, from any byte on, for its files.
+//! all that a server has asks a [`Server`] for its lists and, from any byte on, for its files.
 //!
 //! # Whom it trusts
 //!

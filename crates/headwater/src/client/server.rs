@@ -115,7 +115,7 @@ impl Server {
         lxd::all(&self.session).await
     }
 
-    /// Begins to fetch an image: see [`Client::deliver`].
+    /// Begins to fetch an image: see [`Client::deliver`](super::Client::deliver).
     ///
     /// # Errors
     /// As there.

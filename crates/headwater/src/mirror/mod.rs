@@ -40,7 +40,7 @@ use crate::publish::Publisher;
 pub use error::{MirrorError, TransferError};
 pub use offer::Offered;
 pub use patch::OfferedDelta;
-pub use plan::{Plan, PlanError, Take, TakeImage};
+pub use plan::{Fields, Plan, PlanError, Take, TakeImage};
 pub use rate::Rate;
 pub use run::Planned;
 pub use transfer::{Patience, Progress, Silent, Transfers, Wanted};

@@ -20,6 +20,9 @@ const MANY: usize = 3;
 /// … a run does nothing when fewer than this part of them is still listed: one in two.
 const LEAST: usize = 2;
 
+/// Fields of an upstream that mean nothing here.
+pub type Fields = BTreeMap<String, Json>;
+
 /// What a run is to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -28,7 +31,7 @@ pub struct Plan {
     /// Products with images to take, in the order of the upstream.
     pub take: Vec<Take>,
     /// Products as the upstream describes them, without those that are only to be taken.
-    pub describe: Vec<(GivenProduct, BTreeMap<VersionName, BTreeMap<String, Json>>)>,
+    pub describe: Vec<(GivenProduct, BTreeMap<VersionName, Fields>)>,
     /// Images that are not listed any more.
     pub gone: Vec<Fingerprint>,
     /// Images that are listed again.
@@ -54,7 +57,7 @@ pub struct TakeImage {
     /// Its version.
     pub version: VersionName,
     /// What the upstream says of the version.
-    pub version_extra: BTreeMap<String, Json>,
+    pub version_extra: Fields,
     /// The image as it is listed.
     pub image: Image,
 }
