@@ -161,6 +161,11 @@ pub(super) fn is_metadata(ftype: &str) -> bool {
     matches!(metadata_kind(ftype, Family::Any), Some(MetadataKind::Split))
 }
 
+/// Whether such a file is the root of split images.
+pub(super) fn is_root(ftype: &str) -> bool {
+    ROOT_KINDS.iter().any(|kind| kind.ftype == ftype)
+}
+
 fn file(item: &ItemEntry) -> Option<ListedFile> {
     Some(ListedFile { path: item.path.clone()?, size: item.size.unwrap_or(0), sha256: item.sha256 })
 }

@@ -205,7 +205,7 @@ mod tests {
             ("Incus 6.1 (Linux; x86_64)", false),
             ("Incus 6.0.4 (Linux; aarch64; 6.1)", false),
             ("python-simplestreams/0.1", false),
-            ("Headwater/6.1.0 (Linux; x86_64)", false),
+            ("Headwater/6.1.0 (Linux; x86_64)", true),
             ("", false),
         ] {
             assert_eq!(Deltas::of_user_agent(header) == Deltas::Disks, disks, "{header}");

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::client::{is_metadata, is_root};
 pub use super::document::{
     Combined, Document, Extra, Index, ItemEntry, PathError, ProductEntry, RelativePath, Stream, VersionEntry,
 };
@@ -34,6 +35,8 @@ pub const MAX_STREAMS: usize = 10_000;
 pub const MAX_PRODUCTS: usize = 100_000;
 /// Most items in a document, over all products and versions.
 pub const MAX_ITEMS: usize = 1_000_000;
+/// Most pairs of metadata files and root files within versions, over the whole document: clients make an image of each.
+pub const MAX_PAIRS: usize = 1_000_000;
 /// Most bytes that fields moved up and abbreviations may add to a document.
 pub const MAX_EXPANSION: usize = 64 << 20;
 
@@ -111,7 +114,7 @@ pub fn products(text: &[u8]) -> Result<Document, ParseError> {
     if products.len() > MAX_PRODUCTS {
         return Err(ParseError::TooMany { what: "products", limit: MAX_PRODUCTS });
     }
-    let mut budget = Budget { expansion: MAX_EXPANSION, items: MAX_ITEMS };
+    let mut budget = Budget { expansion: MAX_EXPANSION, items: MAX_ITEMS, pairs: MAX_PAIRS };
     if let Some(Value::Object(abbreviations)) = top.remove("_aliases") {
         for value in products.values_mut() {
             expand(value, &abbreviations, &mut budget)?;
@@ -136,6 +139,7 @@ pub fn products(text: &[u8]) -> Result<Document, ParseError> {
 struct Budget {
     expansion: usize,
     items: usize,
+    pairs: usize,
 }
 
 impl Budget {
@@ -242,6 +246,10 @@ fn version(
             entry.items.insert(name, item);
         }
     }
+    let of_kind = |kind: fn(&str) -> bool| entry.items.values().filter(|item| kind(&item.ftype)).count();
+    let pairs = of_kind(is_metadata).saturating_mul(of_kind(is_root));
+    let too_many = ParseError::TooMany { what: "pairs of metadata and root files", limit: MAX_PAIRS };
+    budget.pairs = budget.pairs.checked_sub(pairs).ok_or(too_many)?;
     entry.extra = fields.own.into_iter().collect();
     Ok(entry)
 }
@@ -371,6 +379,16 @@ mod tests {
         assert_eq!(versions["20240101"].items["a"].ftype, "squashfs");
         assert_eq!(versions["20240101"].items["b"].ftype, "lxd.tar.xz");
         assert_eq!(versions["20240101"].items["a"].sha256, None);
+    }
+
+    #[test]
+    fn files_that_would_make_images_without_end_are_refused() {
+        let items: Map<String, Value> = (0..1001)
+            .flat_map(|number| [("lxd.tar.xz", number), ("squashfs", number)])
+            .map(|(ftype, number)| (format!("{ftype}{number}"), serde_json::json!({"ftype": ftype})))
+            .collect();
+        let text = serde_json::json!({"products":{"p":{"versions":{"20240101":{"items":items}}}}}).to_string();
+        assert_eq!(error(&text), "the document has more than 1000000 pairs of metadata and root files");
     }
 
     #[test]
