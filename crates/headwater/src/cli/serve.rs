@@ -169,7 +169,7 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
     let operating = tokio::spawn(async move { operations.keep().await });
     let ending = CancellationToken::new();
     let building = config.config.deltas.enabled.then(|| {
-        let deltas = Deltas::new(publisher, config.config.deltas(true), now).resting_beside(state.sent());
+        let deltas = Deltas::new(publisher, config.config.deltas(true), now).resting_beside(state.served());
         let at_once = usize::try_from(config.config.deltas.at_once).unwrap_or(1);
         tokio::spawn(Worker::new(deltas, state.operations().clone(), at_once).run(ending.clone()))
     });

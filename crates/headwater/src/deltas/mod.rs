@@ -108,7 +108,7 @@ impl Deltas {
         Self { publisher, settings, name: uuid::Uuid::new_v4().to_string(), pace: None, now }
     }
 
-    /// Rests when that grows fast: the bytes of files that were sent in the same process.
+    /// Rests when that grows fast: what is served by the same process, in bytes of files.
     #[must_use]
     pub fn resting_beside(self, sent: Arc<AtomicU64>) -> Self {
         Self { pace: Some(Arc::new(Pace::new(sent))), ..self }

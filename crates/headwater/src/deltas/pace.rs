@@ -3,6 +3,7 @@
 //! An idle thread takes no time of a processor that another one wants, but caches and memory it shares with all. Where a server sends
 //! files as fast as the machine can move bytes, a build beside it halves that (measured on loopback: 4.7 GiB/s alone, 2.7 beside a build that
 //! only ran when nothing else did). So while more leaves than [`BUSY`], a build works for a tenth of the time. Networks of up to 10 Gbit/s do not get there.
+//! Small answers count by their number, because they leave as few moments in which nothing else runs.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of files a second from which on builds rest.
+/// What is served in a second from which on builds rest: bytes of files, and what requests and handshakes count for.
 const BUSY: u64 = 1 << 30;
 /// How long is worked before it is looked whether to rest.
 const SPAN: Duration = Duration::from_millis(10);
@@ -25,7 +26,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// What all threads of the builds of one server look at.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// All bytes of files that were sent.
+    /// All that was served.
     sent: Arc<AtomicU64>,
     since: Mutex<Look>,
 }

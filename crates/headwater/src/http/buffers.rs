@@ -28,6 +28,11 @@ pub struct Pool {
     sent: Arc<AtomicU64>,
 }
 
+/// What a request costs beside the bytes of files, in such bytes, as far as that is about how busy the machine is with serving.
+pub const REQUEST: usize = 64 * 1024;
+/// What a TLS handshake costs.
+pub const HANDSHAKE: usize = 512 * 1024;
+
 #[derive(Debug, Default)]
 struct Shelf {
     out: AtomicUsize,
@@ -66,12 +71,12 @@ impl Pool {
         Piece { buffer: Some(buffer), filled: 0, pool: Arc::clone(self) }
     }
 
-    /// Counts bytes of a file that are on their way, by a buffer or without one.
+    /// Counts bytes of a file that are on their way, by a buffer or without one; or what costs as much: [`REQUEST`], [`HANDSHAKE`].
     pub fn count(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes of files that were sent, as it is counted.
+    /// How much was served, as it is counted.
     pub fn sent(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.sent)
     }

@@ -59,6 +59,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<Place>
     let stream = Lingering::new(stream, unread.clone());
     match tokio::time::timeout(shared.limits.handshake, shared.tls.accept(stream)).await {
         Ok(Ok(secured)) => {
+            shared.state.count_handshake();
             let connection = Connection { peer, transport: Transport::Tls(secured.client) };
             match secured.http2 {
                 true => http2(secured.stream, connection, shared).await,

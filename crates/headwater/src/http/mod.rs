@@ -192,9 +192,13 @@ impl State {
         &self.operations
     }
 
-    /// Bytes of files that were sent until now, as it is counted.
-    pub fn sent(&self) -> Arc<AtomicU64> {
+    /// How much was served until now, in bytes of files; requests and handshakes count as some.
+    pub fn served(&self) -> Arc<AtomicU64> {
         self.pool.sent()
+    }
+
+    pub(crate) fn count_handshake(&self) {
+        self.pool.count(buffers::HANDSHAKE);
     }
 
     /// What fetches images from other servers.
@@ -265,6 +269,7 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>, connection: 
 }
 
 async fn answer(state: &Arc<State>, request: &Parts, body: Incoming, connection: &Connection) -> Response<Body> {
+    state.pool.count(buffers::REQUEST);
     let asked = remembered::asked(state, request, connection).await;
     if let Some(answer) = asked.as_ref().and_then(|asked| remembered::recall(state, request, asked)) {
         return answer;
