@@ -192,9 +192,13 @@ impl Catalog {
         changed.image(&mut tx, before.id, before.place.as_ref().map(|(product, _)| *product)).await?;
         let to = match &before.place {
             _ if elsewhere => place(&mut tx, project_id, &image).await?,
-            // In its product, which may be that of an upstream, though others may stand in its way now.
+            // In its product, though others may stand in its way now, or no more. In one of an upstream, its version is not what it says itself.
             Some((product, version)) if moved => {
-                let version = free_version(&mut tx, *product, &image, version.clone()).await?;
+                let row = tx.row("SELECT key FROM products WHERE id = $1", values![*product]).await?;
+                let key = row.map(|row| row.text(0)).transpose()?;
+                let own = key.is_some() && key == Line::of_image(&image).map(|line| line.key());
+                let wanted = if own { version_name(&image) } else { version.clone() };
+                let version = free_version(&mut tx, *product, &image, wanted).await?;
                 keep_version(&mut tx, *product, &version, &BTreeMap::new()).await?;
                 Some((*product, version))
             }
