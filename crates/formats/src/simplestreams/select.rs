@@ -178,6 +178,11 @@ impl Selection {
         self.view.is_everything() && self.filters.is_empty()
     }
 
+    /// Whether there are filters on fields, which only documents have.
+    pub fn asks_for_fields(&self) -> bool {
+        !self.filters.is_empty()
+    }
+
     /// The document without the files that the filters on fields keep out, and without versions and products that are left empty.
     /// What [`Selection::view`] says is about images, and comes after ([`View::narrow`]).
     pub fn narrow(&self, mut document: Document) -> Document {

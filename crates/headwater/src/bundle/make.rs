@@ -19,10 +19,11 @@ use super::manifest::{
     PlaceLine, ProductLine,
 };
 use super::state::{Replacing, State, failed};
-use super::{BundleError, BundleId, Bundles, Head, blocking};
+use super::{BundleError, BundleId, Bundles, Head};
 use crate::auth::Viewer;
 use crate::blobs::Blobs;
 use crate::catalog::{AliasTarget, Catalog, CatalogError, Revision};
+use crate::publish::blocking;
 
 /// Products, images or aliases that are read at a time.
 const PAGE: usize = 64;

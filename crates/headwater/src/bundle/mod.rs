@@ -181,15 +181,3 @@ pub enum BundleError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
-
-/// Runs what blocks where blocking is allowed; a panic in there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels what it was given, and then nobody waits here any more.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}

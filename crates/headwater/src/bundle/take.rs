@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::manifest::{self, AliasLine, FileLine, ImageLine, Line, Lines, MOST_MANIFEST, NAME, ProductLine, file_name};
 use super::tape::Tape;
-use super::{BundleError, BundleId, Bundles, Head, blocking};
+use super::{BundleError, BundleId, Bundles, Head};
 use crate::auth::Viewer;
 use crate::catalog::{AliasEdit, AliasTarget, CatalogError, Given, GivenProduct, HandMade, ImageAlias, ImageEdit};
-use crate::publish::{Filename, Listing, Opened, Packing, Prepared, Progress, PublishError, Request, Source};
+use crate::publish::{Filename, Listing, Opened, Packing, Prepared, Progress, PublishError, Request, Source, blocking};
 
 /// Most images that are listed in one transaction, …
 const TOGETHER: usize = 64;

@@ -96,21 +96,8 @@ impl Catalog {
         project: &ProjectName,
         fingerprints: &[Fingerprint],
     ) -> Result<BTreeSet<Fingerprint>, CatalogError> {
-        let mut tx = self.engine.read().await?;
-        let id = project_id(&mut tx, project).await?;
-        let texts: Vec<String> = fingerprints.iter().map(Fingerprint::to_string).collect();
-        let mut found = BTreeSet::new();
-        for batch in Batch::of(&texts) {
-            let mut values = values![id];
-            let list = batch.bind(&mut values);
-            let sql =
-                format!("SELECT i.fingerprint FROM images i WHERE i.project_id = $1 AND i.fingerprint IN ({list})");
-            for row in tx.rows(sql, values).await? {
-                found.insert(rows::parse("a fingerprint", &row.text(0)?)?);
-            }
-        }
-        tx.commit().await?;
-        Ok(found)
+        let sql = "SELECT i.fingerprint FROM images i WHERE i.project_id = $1 AND i.fingerprint IN";
+        self.those(project, fingerprints, sql).await
     }
 
     /// The names that were given to these products of a project, by their keys. Those without names of their own are left out.
@@ -148,6 +135,18 @@ impl Catalog {
         project: &ProjectName,
         fingerprints: &[Fingerprint],
     ) -> Result<BTreeSet<Fingerprint>, CatalogError> {
+        let sql = "SELECT m.fingerprint FROM upstream_images m JOIN upstreams u ON u.id = m.upstream_id \
+             WHERE u.project_id = $1 AND m.fingerprint IN";
+        self.those(project, fingerprints, sql).await
+    }
+
+    /// Those of the images that a statement finds; it ends where the list of them belongs, and takes the project as its first parameter.
+    async fn those(
+        &self,
+        project: &ProjectName,
+        fingerprints: &[Fingerprint],
+        sql: &'static str,
+    ) -> Result<BTreeSet<Fingerprint>, CatalogError> {
         let mut tx = self.engine.read().await?;
         let id = project_id(&mut tx, project).await?;
         let texts: Vec<String> = fingerprints.iter().map(Fingerprint::to_string).collect();
@@ -155,11 +154,7 @@ impl Catalog {
         for batch in Batch::of(&texts) {
             let mut values = values![id];
             let list = batch.bind(&mut values);
-            let sql = format!(
-                "SELECT m.fingerprint FROM upstream_images m JOIN upstreams u ON u.id = m.upstream_id \
-                 WHERE u.project_id = $1 AND m.fingerprint IN ({list})"
-            );
-            for row in tx.rows(sql, values).await? {
+            for row in tx.rows(format!("{sql} ({list})"), values).await? {
                 found.insert(rows::parse("a fingerprint", &row.text(0)?)?);
             }
         }

@@ -120,8 +120,6 @@ pub struct UpstreamRun {
     pub removed: u64,
     /// Bytes that came over the network, documents apart.
     pub bytes: u64,
-    /// Marks of the documents by which the server tells whether they are as they were.
-    pub marks: String,
 }
 
 /// A server that is mirrored.

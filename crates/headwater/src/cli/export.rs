@@ -8,12 +8,11 @@ use headwater_formats::names::ProjectName;
 use headwater_formats::simplestreams::Family;
 use headwater_formats::view::View;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::duration::Seconds;
 use super::out::Out;
 use super::place::{Place, check_project};
-use super::stop::Stop;
+use super::stop::{Stop, on_interrupt};
 use super::{InProject, human, import, now};
 use crate::app::App;
 use crate::auth::Viewer;
@@ -195,15 +194,7 @@ async fn make(
     app: &App,
     out: &Out,
 ) -> Result<(), Stop> {
-    let stop = CancellationToken::new();
-    let interrupted = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.cancel();
-            }
-        }
-    });
+    let (stop, interrupted) = on_interrupt();
     let stream = to == Path::new("-");
     let target = if stream { To::Stream(Box::new(io::stdout())) } else { To::File(to.to_owned()) };
     let request = MakeRequest { to: target, project: project.clone(), view, viewer, state, made_at: now(), stop };

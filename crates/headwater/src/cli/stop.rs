@@ -5,6 +5,9 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -55,6 +58,20 @@ impl<E: Error> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Failed(chain(&error))
     }
+}
+
+/// What Ctrl-C cancels, and what listens for it: to be aborted when there is nothing to stop any more.
+pub(super) fn on_interrupt() -> (CancellationToken, JoinHandle<()>) {
+    let stop = CancellationToken::new();
+    let listening = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                stop.cancel();
+            }
+        }
+    });
+    (stop, listening)
 }
 
 /// Prints what clap has to say: help and version on standard output, usage errors on standard error.

@@ -11,9 +11,9 @@ use headwater_vcdiff::{Forward, Limits, decode};
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
-use super::run::aside;
 use super::{Progress, TransferError, Transfers, Wanted};
 use crate::blobs::{BlobError, Blobs, Complete, Incomplete, Partial};
+use crate::publish::blocking;
 
 /// A delta that an upstream lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) async fn patched(
     deltas.sort_by_key(|delta| delta.file.size);
     for delta in deltas {
         let (store, base, target) = (blobs.clone(), delta.base, wanted.digest);
-        let pays = aside(move || Ok::<_, BlobError>(store.stat(&base)?.is_some() && store.stat(&target)?.is_none()));
+        let pays = blocking(move || Ok::<_, BlobError>(store.stat(&base)?.is_some() && store.stat(&target)?.is_none()));
         if !pays.await.unwrap_or(false) {
             continue;
         }
@@ -54,9 +54,9 @@ pub(super) async fn patched(
                 Ok((file, _)) => {
                     let work = Work { blobs: blobs.clone(), base, wanted: wanted.clone(), stop: stop.clone() };
                     let (read, also) = (Arc::clone(&file), also.clone());
-                    let made = aside(move || work.make(&read, also)).await;
+                    let made = blocking(move || work.make(&read, also)).await;
                     // Of no more use, whatever it made.
-                    aside(move || file.forget()).await;
+                    blocking(move || file.forget()).await;
                     match made {
                         _ if stop.is_cancelled() => return Err(TransferError::Cancelled),
                         Ok(None) => return Ok(None),

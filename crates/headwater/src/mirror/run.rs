@@ -20,6 +20,7 @@ use crate::catalog::{GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamId
 use crate::client::trust::Trust;
 use crate::client::{Offer, Seal, Server};
 use crate::openpgp::Keyring;
+use crate::publish::blocking;
 
 /// For how many seconds an upstream is claimed at a time.
 const CLAIM: i64 = 60;
@@ -150,11 +151,11 @@ impl Mirrors {
             UpstreamProtocol::SimpleStreams => {
                 let seal = seal(&upstream.settings.keyring)?;
                 let (documents, both) = (server.documents(seal.as_ref()).await?, upstream.settings.both_families);
-                aside(move || Offered::by_documents(documents, &selection, both, now)).await
+                blocking(move || Offered::by_documents(documents, &selection, both, now)).await
             }
             UpstreamProtocol::Lxd | UpstreamProtocol::Incus => {
                 let images = server.images().await?;
-                aside(move || Offered::by_images(images, &selection, now)).await
+                blocking(move || Offered::by_images(images, &selection, now)).await
             }
         };
         let catalog = &self.publisher.catalog;
@@ -288,7 +289,7 @@ impl Mirrors {
             }
             self.publisher.list(prepared, (self.now)()).await?;
             // They are in the store now.
-            aside(move || files.iter().for_each(|file| file.forget())).await;
+            blocking(move || files.iter().for_each(|file| file.forget())).await;
             run.taken += steps.len() as u64;
             steps.into_iter().for_each(|step| (course.tell)(Event::Taken(step)));
         }
@@ -351,16 +352,5 @@ fn step(product: &GivenProduct, image: &TakeImage) -> Step {
         version: image.version.to_string(),
         fingerprint: image.image.fingerprint,
         size: image.image.files.size(),
-    }
-}
-
-/// Work that takes a while, away from the threads that serve.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => std::future::pending().await,
-        },
     }
 }

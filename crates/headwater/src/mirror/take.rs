@@ -11,12 +11,11 @@ use headwater_formats::simplestreams::client::ListedFile;
 use sha2::Sha256;
 
 use super::patch::patched;
-use super::run::aside;
 use super::{Course, Event, MirrorError, OfferedDelta, Progress, TakeImage, TransferError, Transfers, Wanted};
 use crate::blobs::Complete;
 use crate::catalog::{AliasTarget, Given, GivenProduct, ImageAlias, Upstream};
 use crate::client::{Arriving, ClientError, Offer};
-use crate::publish::{self, Filename, Listing, Packing, Prepared, Publisher, Ready, Request, Source};
+use crate::publish::{self, Filename, Listing, Packing, Prepared, Publisher, Ready, Request, Source, blocking};
 
 /// Tells of bytes as they come, and counts those that came over the network.
 pub(super) struct Told {
@@ -96,7 +95,7 @@ impl Taking {
         };
         let mut files = vec![Arc::clone(&first)];
         let source = async |complete: Arc<Complete>, listed: &ListedFile, both: Option<(Digest, Sha256)>| {
-            let staged = aside(move || complete.staged()).await.map_err(TransferError::from)?;
+            let staged = blocking(move || complete.staged()).await.map_err(TransferError::from)?;
             let ready = Ready::new(listed.path.file_name(), staged);
             let ready = both.into_iter().fold(ready, |ready, (digest, both)| ready.after(digest, both));
             Ok::<_, MirrorError>(Source::Staged(Box::new(ready)))

@@ -444,8 +444,8 @@ fn place(blobs: &Blobs, stagings: Vec<Staging>) -> Result<Vec<Vec<Placed>>, Publ
     Ok(counts.into_iter().map(|count| placed.by_ref().take(count).collect()).collect())
 }
 
-/// Runs what blocks where blocking is allowed; a panic in there goes on here.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs what blocks, or takes a while, where that is allowed; a panic in there goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

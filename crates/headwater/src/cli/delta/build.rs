@@ -6,7 +6,7 @@ use super::{images, pair, percent, root};
 use crate::app::App;
 use crate::catalog::{ClaimedDelta, DeltaClaim, DeltaPlace, DeltaWish};
 use crate::cli::out::Out;
-use crate::cli::stop::Stop;
+use crate::cli::stop::{Stop, on_interrupt};
 use crate::cli::{InProject, bar, human};
 use crate::deltas::{Claim, Deltas, Ended, Planner};
 
@@ -47,15 +47,7 @@ struct Totals {
 }
 
 pub(super) async fn run(args: Args, app: &App, deltas: &Deltas, out: &Out) -> Result<(), Stop> {
-    let stop = CancellationToken::new();
-    let interrupted = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.cancel();
-            }
-        }
-    });
+    let (stop, interrupted) = on_interrupt();
     let build = Build { app, deltas, out, stop: stop.clone() };
     let done = match args.image {
         None => build.wanted().await,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::bar;
 use super::super::out::Out;
-use super::super::stop::Stop;
+use super::super::stop::{Stop, on_interrupt};
 use super::human;
 use crate::mirror::{Course, Event, Mirrors, Planned, Step, Terms};
 use crate::publish::Progress;
@@ -38,15 +38,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, mirrors: &Mirrors, out: &Out) -> Result<(), Stop> {
-    let stop = CancellationToken::new();
-    let interrupted = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.cancel();
-            }
-        }
-    });
+    let (stop, interrupted) = on_interrupt();
     let terms = Terms { accept_loss: args.accept_loss };
     let mut done = Ok(());
     for name in &args.names {

@@ -124,6 +124,23 @@ fn certificate(path: &Path) -> Result<String, Stop> {
     Ok(text)
 }
 
+/// What only documents have cannot be asked of an API.
+fn fits(protocol: UpstreamProtocol, settings: &UpstreamSettings) -> Result<(), Stop> {
+    if protocol == UpstreamProtocol::SimpleStreams {
+        return Ok(());
+    }
+    if settings.filter.parse::<Selection>()?.asks_for_fields() {
+        return Err(Stop::usage(format!(
+            "an upstream of the protocol {} has no fields of files; use os=, release=, variant=, arch=, type=, alias= and latest= alone",
+            protocol.as_str()
+        )));
+    }
+    if !settings.keyring.is_empty() {
+        return Err(Stop::usage("only simplestreams documents are signed; leave --verify-signature out"));
+    }
+    Ok(())
+}
+
 /// Kept in armor, whatever it was.
 fn keyring(path: &Path) -> Result<String, Stop> {
     let bytes =
@@ -138,6 +155,7 @@ fn keyring(path: &Path) -> Result<String, Stop> {
 pub(super) async fn add(args: Add, app: &App, out: &Out) -> Result<(), Stop> {
     let Add { name, server, protocol, settings, project: InProject { project } } = args;
     let settings = settings.over(UpstreamSettings::default())?;
+    fits(protocol, &settings)?;
     // Told now rather than by the first run.
     let trust = Trust::from_pem(&settings.certificate)?;
     let asked = Client::new(Vec::new(), Limits::default()).server(&server, &trust)?;
@@ -149,7 +167,9 @@ pub(super) async fn add(args: Add, app: &App, out: &Out) -> Result<(), Stop> {
 
 pub(super) async fn edit(args: Edit, app: &App, out: &Out) -> Result<(), Stop> {
     let Edit { name, settings } = args;
-    let settings = settings.over(app.catalog.upstream(&name).await?.settings)?;
+    let upstream = app.catalog.upstream(&name).await?;
+    let settings = settings.over(upstream.settings)?;
+    fits(upstream.protocol, &settings)?;
     app.catalog.edit_upstream(&name, &settings, now()).await?;
     out.say(format!("changed the upstream {name}"));
     Ok(())

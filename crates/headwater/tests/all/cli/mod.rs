@@ -17,6 +17,7 @@ mod gc;
 mod image;
 mod key;
 pub(crate) mod kit;
+mod mirror;
 mod project;
 mod publish;
 mod reference;
