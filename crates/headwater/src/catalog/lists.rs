@@ -133,7 +133,7 @@ impl Catalog {
     ) -> Result<Found<ImageText>, CatalogError> {
         let private = viewer.sees_private_in(project);
         let sql = format!(
-            "SELECT r.object, {} FROM images i JOIN image_records r ON r.image_id = i.id \
+            "SELECT r.object, {} FROM images i JOIN image_records r ON r.place = i.record \
              WHERE i.project_id = (SELECT id FROM projects WHERE name = $1) \
              AND i.fingerprint >= $2 AND i.fingerprint < $3{} ORDER BY i.fingerprint LIMIT 2",
             names(private),
@@ -262,7 +262,7 @@ impl ImageList {
                     format!(" AND i.fingerprint <= ${last} AND r.image_id IN ({}) AND ", batch.bind(&mut values));
                 ("image_records r CROSS JOIN images i", format!("i.id = r.image_id{only}"))
             }
-            _ if self.whole() => ("images i JOIN image_records r ON r.image_id = i.id", String::new()),
+            _ if self.whole() => ("images i JOIN image_records r ON r.place = i.record", String::new()),
             _ => ("images i", String::new()),
         };
         let sql = format!(

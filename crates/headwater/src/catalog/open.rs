@@ -51,6 +51,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(LOOKUPS, "0007_lookups"),
     migration!(8, "0008_deltas"),
     migration!(9, "0009_upstreams"),
+    migration!(10, "0010_records_in_order"),
 ];
 
 /// The migration with the texts of lists, which are made of the rows that are there.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use headwater_formats::digest::Fingerprint;
 use headwater_formats::filter::{Term, is_listed};
 use headwater_formats::lxd::AliasName;
 use headwater_formats::lxd::record::{self, Fields};
@@ -157,20 +158,41 @@ async fn write(tx: &mut Tx, images: &[i64]) -> Result<(), CatalogError> {
         if old.as_ref() == Some(&new) {
             continue;
         }
+        let is_new = old.is_none();
         if old.as_ref().is_none_or(|old| old.object != new.object) {
             let had = old.map_or(Ok(Terms::new()), |old| terms(row.project, &old.object))?;
             change_terms(tx, row.id, &had, &terms(row.project, &new.object)?).await?;
         }
-        let size = new.object.len() + new.names.len().max(new.names_public.len());
-        tx.execute(
-            "INSERT INTO image_records (image_id, leads, size, object, names, names_public) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (image_id) DO UPDATE SET leads = excluded.leads, \
-             size = excluded.size, object = excluded.object, names = excluded.names, names_public = excluded.names_public",
-            values![row.id, new.leads, rows::limit(size), new.object, new.names, new.names_public],
-        )
-        .await?;
+        let size = rows::limit(new.object.len() + new.names.len().max(new.names_public.len()));
+        let mut values = values![row.id, new.leads, size, new.object, new.names, new.names_public];
+        if is_new {
+            let place = free_place(tx, &row).await?;
+            tx.execute("UPDATE images SET record = $1 WHERE id = $2", values![place, row.id]).await?;
+            values.push(place.into());
+            let sql = "INSERT INTO image_records (image_id, leads, size, object, names, names_public, place) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            tx.execute(sql, values).await?;
+        } else {
+            let sql = "UPDATE image_records SET leads = $2, size = $3, object = $4, names = $5, names_public = $6 \
+                 WHERE image_id = $1";
+            tx.execute(sql, values).await?;
+        }
     }
     Ok(())
+}
+
+/// Where the record of a new image goes: beside those with the nearest fingerprints in its project, because lists read them in this order.
+/// Where there is one already, which takes two images that begin with the same 48 bits, it lies elsewhere and is found as well.
+async fn free_place(tx: &mut Tx, row: &ImageRow) -> Result<i64, CatalogError> {
+    let place = place(row.project, &row.image.fingerprint);
+    let taken = tx.row("SELECT 1 FROM image_records WHERE place = $1", values![place]).await?;
+    Ok(if taken.is_some() { -row.id } else { place })
+}
+
+/// 15 bits of the project, then 48 of the fingerprint: a number whose order is that of the fingerprints.
+fn place(project: i64, fingerprint: &Fingerprint) -> i64 {
+    let [a, b, c, d, e, f, ..] = *fingerprint.as_bytes();
+    (project & 0x7fff) << 48 | i64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// The records that these images should have.
