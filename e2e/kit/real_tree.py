@@ -187,10 +187,8 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         tree = Tree(to, Path(work))
         for path in paths:
-            # A document of no files beside the index, as multipass has them, is there too.
-            found = next(one for one in (base / path, base / "streams/v1" / path) if one.exists())
             (to / path).parent.mkdir(parents=True, exist_ok=True)
-            (to / path).write_text(tree.document(found.read_text()))
+            (to / path).write_text(tree.document((base / path).read_text()))
 
 
 if __name__ == "__main__":
