@@ -79,7 +79,7 @@ same() { diff <(echo "$2") <(echo "$1") >&2 || fail "$3 is not what the original
 for name in "${!IMAGES_IN[@]}"; do
     step "$name"
     read -r lxc incus <<<"${COUNTS[$name]}"
-    # dialect-incus lists one image to both.
+    # Where both are listed something, it is the same.
     all=$((lxc > incus ? lxc : incus))
     assert_eq "$(mirrored "$name" "$name")" "$all $all 0" "a run"
     assert_eq "$(headwater mirror run "$name" --format json 2>/dev/null | jq -r 'select(.event == "ended").bytes')" 0 "bytes of a second run"
@@ -137,6 +137,7 @@ for name in "${!NO_IMAGES_IN[@]}"; do
     step "$name: nothing"
     assert_eq "$(mirrored "$name" "$name")" "0 0 0" "a run"
     assert_contains "$(cat "$CASE/said")" "$name: 0 images are listed" "what the run says"
+    assert_contains "$(cat "$CASE/said")" "$name lists no image that LXD or Incus can read" "why"
     assert_eq "$(headwater image list --project "$name" --format csv)" "" "what is listed"
     for client in "${CLIENTS[@]}"; do
         static_remote "$client" "original-$name" "$name"

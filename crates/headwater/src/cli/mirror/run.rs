@@ -97,7 +97,18 @@ fn plan(planned: &Planned, out: &Out) -> Result<(), Stop> {
         human::size(planned.bytes()),
         human::count(plan.remove.len() as u64),
     ));
+    tell_of_nothing(&planned.upstream.name, plan.listed, out);
     Ok(())
+}
+
+/// Says why nothing is listed: a run that ends well and brings nothing would leave people to guess.
+fn tell_of_nothing(name: &UpstreamName, listed: u64, out: &Out) {
+    if listed == 0 {
+        out.say(format!(
+            "{name} lists no image that LXD or Incus can read and that the filter lets pass; `headwater mirror show {name}` shows \
+             its address and the filter"
+        ));
+    }
 }
 
 /// What a program reads, a line each.
@@ -189,5 +200,8 @@ async fn one(
         human::size(run.bytes),
         human::count(run.removed),
     ));
+    if run.why.is_empty() {
+        tell_of_nothing(name, run.listed, out);
+    }
     if run.why.is_empty() { Ok(()) } else { Err(Stop::failed(format!("{name}: {}", run.why))) }
 }
