@@ -23,6 +23,7 @@ pub const ALL: &[&str] = &[
     "publish::placed-root",
     "publish::before-commit",
     "publish::ensured",
+    "catalog::committed",
     "publish::after-commit",
     "sweep::settled",
     "sweep::before-delete",

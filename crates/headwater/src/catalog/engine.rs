@@ -20,7 +20,8 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Postgres, Row as _, SqlSafeStr as _, Sqlite, Transaction};
 
 use super::CatalogError;
-use super::mark::{MarkFile, Renewed};
+use super::mark::MarkFile;
+use crate::fail_point;
 
 /// How long a writer waits for its turn.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -300,11 +301,14 @@ impl Tx {
                 mark.as_deref()
             }
         };
-        // Whoever waits may be gone before the answer is there: the mark is renewed then, too.
-        let _renewed = mark.map(Renewed);
+        // Whoever waits may be gone before the answer is there: there is a new mark then, too.
+        let _committing = mark.map(MarkFile::committing);
         match self {
             Self::Sqlite(tx, _) => tx.commit().await?,
             Self::Postgres(tx, _) => tx.commit().await?,
+        }
+        if mark.is_some() {
+            fail_point::reached("catalog::committed");
         }
         Ok(())
     }

@@ -4,9 +4,9 @@
 //! process, writes another one after its transaction is committed and before anybody is told so. So as long as the mark is the same,
 //! nothing was acknowledged that a reader could have missed, and what was read before is still true.
 //!
-//! A writer that dies after its commit leaves the old mark; nobody was told of its success, and so it does no harm that it is seen
-//! a moment later: a mark is believed for [`TRUSTED`], then the catalog is asked for its count of writes. Writers that know nothing of
-//! marks are seen by that, too, if they count what they do.
+//! Before its commit, a writer takes the old mark away, so that nothing is believed while it commits, nor after it has died between
+//! commit and mark: then readers ask the catalog, until somebody writes again. Writers that know nothing of marks are seen by what
+//! bounds all belief: a mark is believed for [`TRUSTED`], then the catalog is asked for its count of writes, if they count what they do.
 //!
 //! Where there is no mark (PostgreSQL, a catalog that cannot be written to), requests that come together share one query: each
 //! takes the answer of a query that began after it came.
@@ -59,10 +59,20 @@ impl MarkFile {
         (mark != Mark::default()).then_some(mark)
     }
 
+    /// Takes the mark away, before a commit; when the answer is dropped, there is another one.
+    pub(super) fn committing(&self) -> Committing<'_> {
+        self.write(Ok(Mark::default()));
+        Committing(self)
+    }
+
     /// Another mark. When that fails, readers see the change when they ask next, at the latest after [`TRUSTED`].
-    pub(super) fn renew(&self) {
+    fn renew(&self) {
         let mut mark = Mark::default();
-        let written = getrandom::fill(&mut mark).map_err(io::Error::other).and_then(|()| self.0.write_all_at(&mark, 0));
+        self.write(getrandom::fill(&mut mark).map(|()| mark));
+    }
+
+    fn write(&self, mark: Result<Mark, getrandom::Error>) {
+        let written = mark.map_err(io::Error::other).and_then(|mark| self.0.write_all_at(&mark, 0));
         if let Err(error) = written {
             tracing::warn!(%error, "the mark beside the catalog cannot be written; other servers see changes up to a second late");
         }
@@ -87,10 +97,10 @@ fn path(catalog: &Path) -> std::path::PathBuf {
     path.into()
 }
 
-/// Renews the mark when it is dropped: also when whoever waited for the commit has gone meanwhile.
-pub(super) struct Renewed<'a>(pub(super) &'a MarkFile);
+/// Makes the new mark when it is dropped: also when whoever waited for the commit has gone meanwhile.
+pub(super) struct Committing<'a>(&'a MarkFile);
 
-impl Drop for Renewed<'_> {
+impl Drop for Committing<'_> {
     fn drop(&mut self) {
         self.0.renew();
     }
@@ -162,10 +172,14 @@ mod tests {
         let query = || async { Ok(asked.fetch_add(1, Ordering::SeqCst)) };
         assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 0);
         assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 0);
-        drop(Renewed(&theirs));
-        assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 1);
-        assert_eq!(shared.get(None, query).await.unwrap(), 2, "without a mark nothing is believed");
-        assert_eq!(shared.get(None, query).await.unwrap(), 3);
+        let committing = theirs.committing();
+        assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 1, "while somebody commits, nothing is believed");
+        assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 2, "nor if it never comes to an end");
+        drop(committing);
+        assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 3);
+        assert_eq!(shared.get(Some(&ours), query).await.unwrap(), 3);
+        assert_eq!(shared.get(None, query).await.unwrap(), 4, "without a mark nothing is believed");
+        assert_eq!(shared.get(None, query).await.unwrap(), 5);
     }
 
     #[tokio::test(start_paused = true)]
