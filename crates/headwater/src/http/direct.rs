@@ -20,8 +20,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Most bytes of one part.
-pub const LARGEST: usize = 512 * 1024;
+/// Most bytes of one part: so many that what each part costs beside its sending does not count.
+pub const LARGEST: usize = 2 << 20;
 
 /// What stands for parts of files. The system keeps no memory for zeros that are never read.
 static STAND_IN: [u8; LARGEST] = [0; LARGEST];
@@ -177,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn parts_of_files_and_other_bytes_come_in_their_order() {
         let (mut sender, direct, mut client) = connected().await;
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
         let one = file(&bytes);
         let queue = VecDeque::from([
             Bytes::from_static(b"head"),

@@ -88,16 +88,21 @@ impl FileBody {
     }
 
     /// What stands for the next part, when the connection can send it without waiting for the disk. Whether it can is asked of its first
-    /// and of its last byte: the system reads ahead, so that what lies between them is in memory with them.
+    /// and of its last byte: the system reads ahead, so that what lies between them is in memory with them. Where a large part is not there
+    /// yet, a small one may be.
     fn promise(&self) -> Option<Bytes> {
         let direct = self.direct.as_ref().filter(|_| self.nowait && self.remaining > SMALL as u64)?;
-        let length = self.remaining.min(direct::LARGEST as u64);
-        let in_memory = [self.offset, self.offset + length - 1].into_iter().all(|offset| {
-            let mut byte = [0];
-            rustix::io::preadv2(&self.file, &mut [io::IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT)
-                == Ok(1)
-        });
-        in_memory.then(|| direct.promise(Arc::clone(&self.file), self.offset, length))
+        if !self.is_in_memory(self.offset) {
+            return None;
+        }
+        let lengths = [direct::LARGEST, direct::LARGEST / 4].map(|most| self.remaining.min(most as u64));
+        let length = lengths.into_iter().find(|length| self.is_in_memory(self.offset + length - 1))?;
+        Some(direct.promise(Arc::clone(&self.file), self.offset, length))
+    }
+
+    fn is_in_memory(&self, offset: u64) -> bool {
+        let room = &mut [0];
+        rustix::io::preadv2(&self.file, &mut [io::IoSliceMut::new(room)], offset, ReadWriteFlags::NOWAIT) == Ok(1)
     }
 
     fn wanted(&self, piece: &mut Piece) -> usize {
