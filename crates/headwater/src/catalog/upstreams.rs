@@ -71,6 +71,10 @@ pub struct UpstreamSettings {
     pub every: u32,
     /// Versions of a product that stay although the upstream lists fewer; 0 for those that it lists.
     pub keep: u32,
+    /// Versions that came less than so many days ago stay although the upstream lists them no more; 0 for those that it lists.
+    pub keep_days: u32,
+    /// Whether images that a fixed alias leads to stay although the upstream lists them no more.
+    pub keep_aliased: bool,
     /// How long images stay after the upstream ceased to list them, in seconds.
     pub grace: u32,
     /// The server's certificate in PEM; empty when the system has to trust it.
@@ -91,6 +95,8 @@ impl Default for UpstreamSettings {
             both_families: false,
             every: 6 * 3600,
             keep: 0,
+            keep_days: 0,
+            keep_aliased: false,
             grace: 24 * 3600,
             certificate: String::new(),
             keyring: String::new(),

@@ -69,6 +69,12 @@ struct Settings {
     /// How many versions of a product stay, although the upstream lists fewer [default: those that it lists]
     #[arg(long, value_name = "VERSIONS")]
     keep: Option<u32>,
+    /// Versions that came less than so many days ago stay, although the upstream lists them no more [default: those that it lists]
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
+    /// Whether images stay that a fixed alias leads to, although the upstream lists them no more [default: off]
+    #[arg(long, value_enum, value_name = "on|off", num_args = 0..=1, default_missing_value = "on")]
+    keep_aliased: Option<OnOff>,
     /// How long images stay after the upstream ceased to list them [default: 24h]
     #[arg(long, value_name = "TIME")]
     grace: Option<Seconds>,
@@ -108,6 +114,8 @@ impl Settings {
             both_families: self.both_families.map_or(before.both_families, |both| both == OnOff::On),
             every: self.schedule.map_or(before.every, |Seconds(every)| every),
             keep: self.keep.unwrap_or(before.keep),
+            keep_days: self.keep_days.unwrap_or(before.keep_days),
+            keep_aliased: self.keep_aliased.map_or(before.keep_aliased, |keep| keep == OnOff::On),
             grace: self.grace.map_or(before.grace, |Seconds(grace)| grace),
             certificate: certificate.unwrap_or(before.certificate),
             rate: self.rate.map_or(before.rate, |mib| u64::from(mib) << 20),
