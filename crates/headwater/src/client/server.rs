@@ -107,12 +107,13 @@ impl Server {
         streams::documents(&self.session, seal).await
     }
 
-    /// All images that its API shows to a guest, each with the name of its architecture.
+    /// All images that its API shows of a project (the server's choice when none is named), each with the name of its architecture. Those that
+    /// it only keeps a copy of for itself are passed over.
     ///
     /// # Errors
     /// When it cannot be reached, is not believed, or answers nonsense.
-    pub async fn images(&self) -> Result<Vec<(Offer, String)>, ClientError> {
-        lxd::all(&self.session).await
+    pub async fn images(&self, project: &str) -> Result<Vec<(Offer, String)>, ClientError> {
+        lxd::all(&self.session, project).await
     }
 
     /// Begins to fetch an image: see [`Client::deliver`](super::Client::deliver).
