@@ -36,6 +36,7 @@ mod join;
 pub mod lxd;
 mod origin;
 pub mod push;
+mod remote;
 mod server;
 pub mod streams;
 pub mod trust;
@@ -47,6 +48,7 @@ use headwater_formats::arch::Architecture;
 pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
+pub use remote::ImageState;
 pub use server::{Began, Body, Document, Seal, Server, Validators};
 
 use ask::Session;

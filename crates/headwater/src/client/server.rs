@@ -38,7 +38,7 @@ pub trait Seal: Send + Sync {
 /// A server, and connections to it that are kept for the next request.
 #[derive(Debug, Clone)]
 pub struct Server {
-    session: Session,
+    pub(super) session: Session,
 }
 
 /// What a server said of a document when it sent it, to ask later whether it changed (RFC 9110, section 8.8).

@@ -312,7 +312,7 @@ impl Seal for Signed {
 }
 
 /// What the upstream is shown.
-fn credential(kept: &UpstreamCredential) -> Result<Credential, MirrorError> {
+pub(super) fn credential(kept: &UpstreamCredential) -> Result<Credential, MirrorError> {
     Ok(match kept {
         UpstreamCredential { token, .. } if !token.is_empty() => Credential::Token(BearerToken::new(token)?),
         UpstreamCredential { certificate, key, .. } if !certificate.is_empty() => {

@@ -4,6 +4,7 @@ mod bundles;
 mod hostile;
 mod kit;
 mod private;
+mod push;
 mod running;
 mod signed;
 mod transfers;
