@@ -18,6 +18,8 @@ for day in 2 3 4; do headwater alias delete "day-$day"; done
 shows() {
     wanted=$(printf '%s\n' "${@:2}" | sort)
     what=$1
+    # Clients keep lists for an hour.
+    client_forget
     check() {
         assert_eq "$(listed "$1" "$2" | sort)" "$wanted" "$what"
     }

@@ -75,7 +75,12 @@ pub fn boundary(fingerprint: &Fingerprint) -> String {
 }
 
 /// What stands in such a body before each file, and after the last.
-pub fn form(fingerprint: &Fingerprint, image_type: ImageType, metadata_file: &ImageFile, root_file: &ImageFile) -> [String; 3] {
+pub fn form(
+    fingerprint: &Fingerprint,
+    image_type: ImageType,
+    metadata_file: &ImageFile,
+    root_file: &ImageFile,
+) -> [String; 3] {
     let boundary = boundary(fingerprint);
     let head = |line: &str, field: &str, name: String| {
         format!(

@@ -252,7 +252,8 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<u64, CatalogError> {
         let mut tx = self.engine.write().await?;
-        let sql = "SELECT p.id, p.name, u.settings FROM upstreams u JOIN projects p ON p.id = u.project_id WHERE u.id = $1";
+        let sql =
+            "SELECT p.id, p.name, u.settings FROM upstreams u JOIN projects p ON p.id = u.project_id WHERE u.id = $1";
         let Some(row) = tx.row(sql, values![upstream.0]).await? else { return Ok(0) };
         let (project, name) = (row.int(0)?, rows::parse::<ProjectName>("a project's name", &row.text(1)?)?);
         let settings: UpstreamSettings = rows::from_json(&row.text(2)?)?;

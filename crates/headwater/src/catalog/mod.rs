@@ -84,7 +84,8 @@ pub use retention::{ProductImages, Retention, VersionImage};
 pub use saved_views::SavedView;
 pub use stream_keys::KeptKey;
 pub use upstreams::{
-    UnknownProtocol, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
+    UnknownProtocol, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun,
+    UpstreamSettings,
 };
 
 /// Where the catalog is kept.

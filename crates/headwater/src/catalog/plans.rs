@@ -15,7 +15,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::engine::values;
 use super::{
     AliasTarget, AuditQuery, Catalog, Credential, DeltaClaim, DeltaState, DeltaWish, Form, HeldNote, IdentityEdit,
-    ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Purpose, Retention, StoredOperation, Wanted,
+    ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Purpose, Retention, StoredOperation,
+    Wanted,
 };
 use crate::auth::{Grant, IdentityId, Manages, Role, SecretHash, Viewer};
 

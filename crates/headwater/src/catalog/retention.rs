@@ -92,11 +92,12 @@ pub struct ProductImages {
     pub images: Vec<VersionImage>,
 }
 
-const IMAGES: &str = "SELECT i.product_id, i.fingerprint, i.version, i.image_type, i.properties, i.uploaded_at, r.size, \
+const IMAGES: &str = "SELECT i.product_id, i.fingerprint, i.version, i.image_type, i.properties, i.uploaded_at, \
+     (SELECT CAST(SUM(b.size) AS BIGINT) FROM image_files f CROSS JOIN blobs b WHERE f.image_id = i.id AND b.digest = f.digest), \
      (SELECT MIN(a.name) FROM aliases a WHERE a.image_id = i.id), \
      (SELECT MIN(u.name) FROM upstream_images m CROSS JOIN upstreams u \
       WHERE m.fingerprint = i.fingerprint AND u.id = m.upstream_id AND u.project_id = i.project_id) \
-     FROM images i CROSS JOIN image_records r WHERE r.image_id = i.id";
+     FROM images i WHERE";
 
 impl Catalog {
     /// Says which images of a project stay by themselves. Nothing goes by that; see [`Catalog::prune_product`].
@@ -144,7 +145,7 @@ impl Catalog {
         for batch in Batch::of(&ids) {
             let mut values = values![];
             let list = batch.bind(&mut values);
-            let sql = format!("{IMAGES} AND i.product_id IN ({list}) ORDER BY i.product_id, i.version, i.fingerprint");
+            let sql = format!("{IMAGES} i.product_id IN ({list}) ORDER BY i.product_id, i.version, i.fingerprint");
             for row in tx.rows(sql, values).await? {
                 found.entry(row.int(0)?).or_default().push(read(&row)?);
             }
@@ -172,7 +173,7 @@ impl Catalog {
         let retention = rules(&mut tx, id).await?;
         let sql = "SELECT id FROM products WHERE project_id = $1 AND key = $2";
         let Some(row) = tx.row(sql, values![id, product]).await? else { return Ok(Vec::new()) };
-        let sql = format!("{IMAGES} AND i.product_id = $1 ORDER BY i.version, i.fingerprint");
+        let sql = format!("{IMAGES} i.product_id = $1 ORDER BY i.version, i.fingerprint");
         let images = tx.rows(sql, values![row.int(0)?]).await?;
         let images = images.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let mut gone = decide(&retention, &images);

@@ -71,7 +71,9 @@ pub(super) enum Verb {
     /// They go as if somebody had deleted them: out of every listing at once, while their files are served for a while. Servers do the same
     /// once an hour. Rules are set by `headwater project edit`; without --keep or --keep-days, nothing goes. Images that came from a mirrored
     /// server are left to the rules of that mirror.
-    #[command(after_help = "Examples:\n  headwater project prune ci --dry-run\n  headwater project prune ci --dry-run --format json\n  headwater project prune ci")]
+    #[command(
+        after_help = "Examples:\n  headwater project prune ci --dry-run\n  headwater project prune ci --dry-run --format json\n  headwater project prune ci"
+    )]
     Prune {
         /// The name
         name: ProjectName,
@@ -199,7 +201,9 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
             let project = find(&app, &name).await?;
             let retention = keep.over(project.retention);
             if description.is_none() && repack.is_none() && retention.is_none() {
-                return Err(Stop::usage("nothing to change; give --description, --repack, --keep, --keep-days or --keep-aliased"));
+                return Err(Stop::usage(
+                    "nothing to change; give --description, --repack, --keep, --keep-days or --keep-aliased",
+                ));
             }
             if let Some(retention) = retention {
                 set_retention(&app, &name, &retention, out).await?;
@@ -243,7 +247,9 @@ async fn find(app: &App, name: &ProjectName) -> Result<Project, Stop> {
 async fn set_retention(app: &App, name: &ProjectName, retention: &Retention, out: &Out) -> Result<(), Stop> {
     app.catalog.set_retention(name, retention, now()).await?;
     if retention.keep_aliased && !retention.is_limited() {
-        out.say(format!("nothing of {name} goes by itself, whatever leads to it; --keep or --keep-days says what does"));
+        out.say(format!(
+            "nothing of {name} goes by itself, whatever leads to it; --keep or --keep-days says what does"
+        ));
     }
     Ok(())
 }
@@ -315,8 +321,11 @@ async fn prune(app: &App, name: &ProjectName, dry_run: bool, out: &Out) -> Resul
     out.say(format!("{does} {gone} of {}, {bytes}", human::count(totals.images)));
     let loose = project.images.saturating_sub(totals.images);
     if dry_run && loose > 0 {
-        let (stay, are) = (human::counted(loose, "image stays", "images stay"), if loose == 1 { "it is" } else { "they are" });
-        out.say(format!("{stay} whatever the rules say, because {are} of no product: without os and release there are no versions"));
+        let (stay, are) =
+            (human::counted(loose, "image stays", "images stay"), if loose == 1 { "it is" } else { "they are" });
+        out.say(format!(
+            "{stay} whatever the rules say, because {are} of no product: without os and release there are no versions"
+        ));
     }
     Ok(())
 }

@@ -293,7 +293,11 @@ async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
         every.tick().await;
         match publisher.prune_all(now()).await {
             Ok(PruneTotals { gone: 0, .. }) => {}
-            Ok(totals) => tracing::info!(deleted = totals.gone, bytes = totals.bytes, "images that no rule of their project keeps were deleted"),
+            Ok(totals) => tracing::info!(
+                deleted = totals.gone,
+                bytes = totals.bytes,
+                "images that no rule of their project keeps were deleted"
+            ),
             Err(error) => {
                 tracing::warn!(%error, "images that no rule keeps could not be deleted; the next try is in an hour")
             }

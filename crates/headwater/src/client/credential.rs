@@ -62,8 +62,7 @@ impl ClientCertificate {
             // No more than a common name holds.
             let common: String = name.chars().filter(char::is_ascii_graphic).take(64).collect();
             params.distinguished_name.push(rcgen::DnType::CommonName, common);
-            params.key_usages =
-                vec![rcgen::KeyUsagePurpose::DigitalSignature, rcgen::KeyUsagePurpose::KeyEncipherment];
+            params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature, rcgen::KeyUsagePurpose::KeyEncipherment];
             params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
             // A day back, for servers whose clock is behind.
             params.not_before = time(now.plus_seconds(-24 * 3600));

@@ -99,7 +99,8 @@ impl Client {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let session = Session::new(&target.server, &target.trust, &Credential::Nothing, &self.limits, &self.user_agent())?;
+        let session =
+            Session::new(&target.server, &target.trust, &Credential::Nothing, &self.limits, &self.user_agent())?;
         // What it says is of no use to us; that it can be reached is better known before the bytes move.
         let _: serde_json::Value = session.api(session.address(["1.0"], &[])?).await?;
         let project = (!target.project.is_empty()).then_some(("project", target.project.as_str()));

@@ -58,12 +58,13 @@ impl Server {
     /// As in [`Server::knows_us`], and when it does not let us see the project.
     pub async fn fingerprints(&self, project: &str) -> Result<BTreeSet<Fingerprint>, ClientError> {
         let addresses: Vec<String> = self.session.api_list(self.address(["1.0", "images"], project, None)?).await?;
-        let last = |address: &String| {
-            let path = address.split('?').next().unwrap_or_default();
-            path.rsplit('/').next().unwrap_or_default().parse().map_err(|_| {
-                ClientError::nonsense(&self.session.name, "has an image whose fingerprint is no SHA-256")
-            })
-        };
+        let last =
+            |address: &String| {
+                let path = address.split('?').next().unwrap_or_default();
+                path.rsplit('/').next().unwrap_or_default().parse().map_err(|_| {
+                    ClientError::nonsense(&self.session.name, "has an image whose fingerprint is no SHA-256")
+                })
+            };
         addresses.iter().map(last).collect()
     }
 

@@ -119,8 +119,9 @@ pub(super) fn fingerprint_of_pair(certificate: &str, key: &str) -> Result<String
         return Err(ClientError::Credential("what it holds is no certificate"));
     }
     let fingerprint = HEXLOWER.encode(&Sha256::digest(first));
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-        .map_err(|_| ClientError::Credential("the key is another certificate's, or of a kind that is not known here"))?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|_| {
+        ClientError::Credential("the key is another certificate's, or of a kind that is not known here")
+    })?;
     Ok(fingerprint)
 }
 

@@ -54,7 +54,9 @@ pub enum MirrorError {
     #[error("sending was stopped; what is there is complete, and the next push sends the rest")]
     PushStopped,
     /// Documents are read, and nothing else.
-    #[error("\"{0}\" is asked by simplestreams, which takes no images; add the server once more with --protocol lxd or incus")]
+    #[error(
+        "\"{0}\" is asked by simplestreams, which takes no images; add the server once more with --protocol lxd or incus"
+    )]
     TakesNothing(UpstreamName),
     /// Images are taken of those who are known.
     #[error(

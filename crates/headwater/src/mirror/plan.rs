@@ -164,7 +164,8 @@ fn retired(offered: &Offered, unlisted: &[&Mirrored], settings: &UpstreamSetting
         offered.products.iter().map(|product| (product.key.as_str(), product)).collect();
     let mut remove = Vec::new();
     for (key, rows) in products {
-        let mut versions: BTreeSet<&str> = rows.iter().filter(|row| row.came_at.is_some()).map(|row| row.version.as_str()).collect();
+        let mut versions: BTreeSet<&str> =
+            rows.iter().filter(|row| row.came_at.is_some()).map(|row| row.version.as_str()).collect();
         let of_upstream = listed.get(key).map(|product| &product.versions);
         versions.extend(of_upstream.into_iter().flatten().map(|version| version.name.as_str()));
         // The last version stays, also when its upstream has dropped the whole product.
@@ -325,10 +326,15 @@ mod tests {
         let days = |days| UpstreamSettings { keep_days: days, ..SETTINGS() };
         assert_eq!(numbers(&planned(&with, &came, &[14], &days(3), day(5).unix()).remove), [11, 12]);
         assert_eq!(numbers(&planned(&with, &came, &[14], &days(3), day(5).unix() - 1).remove), [11]);
-        let named: Vec<Mirrored> = old.iter().map(|row| Mirrored { aliased: row.fingerprint == fingerprint(12), ..row.clone() }).collect();
+        let named: Vec<Mirrored> =
+            old.iter().map(|row| Mirrored { aliased: row.fingerprint == fingerprint(12), ..row.clone() }).collect();
         let aliased = UpstreamSettings { keep_aliased: true, ..SETTINGS() };
         assert_eq!(numbers(&planned(&with, &named, &[14], &aliased, 1000).remove), [11, 13]);
-        assert_eq!(numbers(&planned(&with, &named, &[14], &keep(0), 1000).remove), [11, 12, 13], "unless it is asked for");
+        assert_eq!(
+            numbers(&planned(&with, &named, &[14], &keep(0), 1000).remove),
+            [11, 12, 13],
+            "unless it is asked for"
+        );
         // The upstream has dropped the product.
         let without = offered(&[(2, &[1])]);
         assert_eq!(numbers(&planned(&without, &old, &[], &keep(0), 1000).remove), [11, 12]);

@@ -53,7 +53,6 @@ pub struct PushPlan {
     pub send: Vec<(Step, Image)>,
     /// Aliases that are not there, or lead elsewhere.
     pub aliases: Vec<PushAlias>,
-    project: ProjectName,
     to_project: String,
     server: Server,
 }
@@ -147,7 +146,7 @@ impl Mirrors {
         let fingerprints: BTreeSet<Fingerprint> = chosen.iter().map(|(step, _)| step.fingerprint).collect();
         let aliases = self.push_aliases(&server, &project, &to_project, &fingerprints).await?;
         let send = chosen.into_iter().filter(|(step, _)| !there.contains(&step.fingerprint)).collect();
-        Ok(PushPlan { listed, send, aliases, project, to_project, server })
+        Ok(PushPlan { listed, send, aliases, to_project, server })
     }
 
     /// The images of a project that are chosen, by their products, the newest version first; those of no product only when all are.
@@ -171,7 +170,7 @@ impl Mirrors {
         }
         let mut after: Option<Fingerprint> = None;
         while selection.is_everything() {
-            let page = catalog.images(&viewer, project, after.as_ref(), PAGE).await?;
+            let page = catalog.images(&viewer, project, after, PAGE).await?;
             let more = page.len() >= PAGE;
             after = page.last().map(|last| last.image.fingerprint);
             let loose = page.into_iter().filter(|stored| stored.placement.is_none());
@@ -207,10 +206,11 @@ impl Mirrors {
                 let action = match there.get(name.as_str()) {
                     None => AliasAction::Create,
                     Some(target) if *target == image.to_string() => continue,
-                    Some(target) => match target.parse::<Fingerprint>() {
-                        Ok(other) if catalog.present(project, &[other]).await?.contains(&other) => AliasAction::Move,
-                        _ => AliasAction::Leave,
-                    },
+                    Some(target) => {
+                        let other: Vec<Fingerprint> = target.parse().into_iter().collect();
+                        let ours = !catalog.present(project, &other).await?.is_empty();
+                        if ours { AliasAction::Move } else { AliasAction::Leave }
+                    }
                 };
                 aliases.push(PushAlias { name: name.to_string(), image, action, description });
             }
@@ -279,11 +279,7 @@ impl Mirrors {
         let (content_type, length, pieces) = body(&self.publisher.blobs, image).await?;
         let fingerprint = image.fingerprint;
         let upload = Upload { fingerprint, content_type, length, pieces };
-        let listed = Listed {
-            filename: filename(image),
-            public: image.public,
-            properties: image.properties.clone(),
-        };
+        let listed = Listed { filename: filename(image), public: image.public, properties: image.properties.clone() };
         let (tell, before) = (Arc::clone(&course.tell), AtomicU64::new(0));
         let progress = move |sent: u64| {
             let had = before.swap(sent, Ordering::Relaxed);
@@ -352,7 +348,8 @@ async fn body(
             ImageFiles::Unified(file) => ("application/octet-stream".to_owned(), vec![open(&file)?]),
             ImageFiles::Split { metadata, root } => {
                 let [first, second, end] = export::form(&fingerprint, image_type, &metadata, &root);
-                let parts = vec![Part::Text(first), open(&metadata)?, Part::Text(second), open(&root)?, Part::Text(end)];
+                let parts =
+                    vec![Part::Text(first), open(&metadata)?, Part::Text(second), open(&root)?, Part::Text(end)];
                 (format!("multipart/form-data; boundary={}", export::boundary(&fingerprint)), parts)
             }
         })
@@ -371,7 +368,7 @@ fn pieces(part: Part) -> impl Stream<Item = io::Result<Bytes>> + Send {
         Part::Text(text) => (Some(text), None),
         Part::File(blob) => (None, Some((Arc::new(blob), 0))),
     };
-    stream::iter(text.map(|text| Ok(Bytes::from(text)))).chain(stream::unfold(file, |file| async {
+    stream::iter(text.map(|text| Ok(Bytes::from(text)))).chain(stream::unfold(file, |file| async move {
         let (blob, at) = file?;
         if at >= blob.size {
             return None;

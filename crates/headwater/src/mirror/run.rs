@@ -16,7 +16,9 @@ use super::claim;
 use super::plan::{self, Plan, Take, TakeImage};
 use super::take::{Taken, Taking, Told};
 use super::{Course, Event, MirrorError, Mirrors, Offered, Rate, Step, Terms, Transfers};
-use crate::catalog::{GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun};
+use crate::catalog::{
+    GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun,
+};
 use crate::client::credential::{BearerToken, ClientCertificate, Credential};
 use crate::client::trust::Trust;
 use crate::client::{Offer, Seal, Server};

@@ -172,7 +172,8 @@ impl Publisher {
                 let mut gone = BTreeSet::new();
                 // Mostly nothing goes, and nobody has to wait for that.
                 while judged.contains(&None) {
-                    let some = self.catalog.prune_product(project, product, |rules, images| over(rules, images, now), now);
+                    let some =
+                        self.catalog.prune_product(project, product, |rules, images| over(rules, images, now), now);
                     let some = some.await?;
                     if some.is_empty() {
                         break;
@@ -327,15 +328,15 @@ mod tests {
     }
 
     fn any_image() -> impl Strategy<Value = VersionImage> {
-        (0..200u8, 1..12u8, 0..40i64, any::<bool>(), 0..3usize, 0..4u8).prop_map(|(number, day, came, machine, family, kept)| {
-            VersionImage {
+        (0..200u8, 1..12u8, 0..40i64, any::<bool>(), 0..3usize, 0..4u8).prop_map(
+            |(number, day, came, machine, family, kept)| VersionImage {
                 image_type: if machine { ImageType::VirtualMachine } else { ImageType::Container },
                 family: Family::ALL[family],
                 alias: (kept == 1).then(|| "a".to_owned()),
                 upstream: (kept == 2).then(|| "images".parse().unwrap()),
                 ..image(number, day, came)
-            }
-        })
+            },
+        )
     }
 
     fn any_rules() -> impl Strategy<Value = Retention> {

@@ -90,7 +90,10 @@ pub(super) async fn push(args: Args, mirrors: &Mirrors, out: &Out) -> Result<(),
         return Err(stop);
     }
     if !left.is_empty() {
-        out.say(format!("left where they are there, because this project does not have what they lead to: {}", left.join(", ")));
+        out.say(format!(
+            "left where they are there, because this project does not have what they lead to: {}",
+            left.join(", ")
+        ));
     }
     out.say(format!(
         "{name}: {}, {} sent ({})",

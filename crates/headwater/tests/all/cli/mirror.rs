@@ -75,7 +75,10 @@ fn what_an_upstream_is_shown_is_kept_and_never_told() {
     from_input.ok();
     assert_eq!(show("address")["credential"], "token");
     house.run(&["mirror", "edit", "up", "--client-certificate", &certificate, "--client-key", &key]).ok();
-    assert_eq!((&show("up")["credential"], &show("up")["client_fingerprint"]), (&"certificate".into(), &print.as_str().into()));
+    assert_eq!(
+        (&show("up")["credential"], &show("up")["client_fingerprint"]),
+        (&"certificate".into(), &print.as_str().into())
+    );
     house.run(&["mirror", "edit", "up", "--keep", "3"]).ok();
     assert_eq!(show("up")["credential"], "certificate", "what is not named stays");
     let secret = house.read(&key);

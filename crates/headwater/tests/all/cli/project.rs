@@ -78,7 +78,9 @@ fn whether_a_project_packs_anew_is_set_shown_and_told() {
     // What stays as it is, is no line of the audit.
     house.run(&["project", "edit", "team-a", "--repack", "off"]).ok();
     assert_eq!(house.run(&["audit", "--format", "json"]).json().as_array().unwrap().len(), 4);
-    house.run(&["project", "edit", "team-a"]).fails(2, "nothing to change; give --description, --repack, --keep, --keep-days or --keep-aliased");
+    house
+        .run(&["project", "edit", "team-a"])
+        .fails(2, "nothing to change; give --description, --repack, --keep, --keep-days or --keep-aliased");
     let gone = "there is no project \"team-b\"; `headwater project list` shows the ones there are";
     house.run(&["project", "edit", "team-b", "--repack", "on"]).fails(1, gone);
     house.run(&["project", "show", "team-b"]).fails(1, gone);

@@ -26,7 +26,10 @@ async fn upstream() -> (Upstream, Listening) {
     upstream.server.publish(&[Sample { release: "public", ..Sample::default() }.unified()]).await;
     let team = Sample { release: "team", ..Sample::default() };
     upstream.server.publish_in("team", &[team.metadata(), squashfs(1)], &["ours"], false).await;
-    upstream.server.publish_in("other", &[Sample { release: "other", ..Sample::default() }.unified()], &[], false).await;
+    upstream
+        .server
+        .publish_in("other", &[Sample { release: "other", ..Sample::default() }.unified()], &[], false)
+        .await;
     let listening = upstream.listen().await;
     (upstream, listening)
 }

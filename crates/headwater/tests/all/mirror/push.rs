@@ -86,7 +86,15 @@ async fn images_arrive_as_they_are_here_and_once() {
         let fact = |stored: &StoredImage| {
             let image = &stored.image;
             let names: Vec<_> = stored.aliases.iter().map(|alias| alias.name.to_string()).collect();
-            (image.fingerprint, image.files, image.properties.clone(), image.public, image.expires_at, stored.placement.clone(), names)
+            (
+                image.fingerprint,
+                image.files,
+                image.properties.clone(),
+                image.public,
+                image.expires_at,
+                stored.placement.clone(),
+                names,
+            )
         };
         images.iter().map(fact).collect()
     };
@@ -142,7 +150,7 @@ async fn aliases_are_moved_when_they_are_ours_and_else_left() {
 
 async fn foreign_print(other: &Other) -> headwater_formats::digest::Fingerprint {
     let found = images(&other.server, "team").await;
-    found.iter().find(|stored| stored.image.properties["os"] == "Alpine").unwrap().image.fingerprint
+    found.iter().find(|stored| stored.image.property("os") == Some("Alpine")).unwrap().image.fingerprint
 }
 
 #[tokio::test(flavor = "multi_thread")]
