@@ -1,9 +1,11 @@
-//! The names that files get when an image is exported (LXD `lxd/images.go` `imageExport`).
+//! The names that files get when an image is exported, or sent to another server, and the form that two of them are sent in (LXD `lxd/images.go` `imageExport`).
 //!
 //! Each has a dot: `lxc image export IMAGE TARGET` puts what follows the first one behind `TARGET`, and crashes without
 //! (LXD `lxc/image.go`).
 
+use data_encoding::HEXLOWER;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use super::image::null_is_default;
 use crate::digest::Fingerprint;
@@ -62,6 +64,35 @@ pub fn names(fingerprint: &Fingerprint, files: &ImageFiles) -> Vec<String> {
             vec![metadata(fingerprint, first), root(fingerprint, second)]
         }
     }
+}
+
+/// What stands between the files of a split image in one body, `multipart/form-data`: 60 characters, as Go's are; the same every time, so that the
+/// length is. They come out of the hash of the very bytes that they stand between, so that no file can be made to hold them.
+pub fn boundary(fingerprint: &Fingerprint) -> String {
+    let mut text = HEXLOWER.encode(&Sha256::digest(format!("boundary of {fingerprint}")));
+    text.truncate(60);
+    text
+}
+
+/// What stands in such a body before each file, and after the last.
+pub fn form(
+    fingerprint: &Fingerprint,
+    image_type: ImageType,
+    metadata_file: &ImageFile,
+    root_file: &ImageFile,
+) -> [String; 3] {
+    let boundary = boundary(fingerprint);
+    let head = |line: &str, field: &str, name: String| {
+        format!(
+            "{line}--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+    };
+    [
+        head("", "metadata", metadata(fingerprint, metadata_file)),
+        head("\r\n", root_part(image_type), root(fingerprint, root_file)),
+        format!("\r\n--{boundary}--\r\n"),
+    ]
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub use certificate::{Certificate, CertificatePut, CertificatesPost};
 pub use envelope::{Empty, Envelope};
 pub use event::Event;
 pub use image::{AliasName, Image, ImagePatch, ImagePut, ImagesPost, ImagesPostSource, NewAlias};
-pub use join_token::{JoinToken, NoJoinToken};
+pub use join_token::{JoinToken, MAX_TOKEN_BYTES, NoJoinToken};
 pub use operation::{Operation, Status};
 pub use project::{Project, ProjectPost, ProjectPut, ProjectsPost};
 pub use server::{EXTENSIONS, Server, ServerGuest};

@@ -18,7 +18,7 @@ use super::place::{free_version, keep_version, taken};
 use super::remove::retire;
 use super::rows::{self, ImageRow, to_json};
 use super::sight::project_id;
-use super::{Catalog, CatalogError, UpstreamId, bump_revision, changes, names};
+use super::{Catalog, CatalogError, UpstreamId, UpstreamSettings, bump_revision, changes, names};
 
 /// What an upstream says of a product; it is given out again as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,8 +57,10 @@ pub struct Mirrored {
     pub version: String,
     /// Since when the upstream lists it no more.
     pub gone_at: Option<Timestamp>,
-    /// Whether the project has it (still): it may have been deleted by hand.
-    pub here: bool,
+    /// When it came to the project; `None` when the project has it no more: it may have been deleted by hand.
+    pub came_at: Option<Timestamp>,
+    /// Whether a fixed alias leads to it.
+    pub aliased: bool,
 }
 
 impl Catalog {
@@ -69,7 +71,8 @@ impl Catalog {
         after: Option<&Fingerprint>,
         limit: usize,
     ) -> Result<Vec<Mirrored>, CatalogError> {
-        let sql = "SELECT m.fingerprint, m.product, m.version, m.gone_at, i.id FROM upstream_images m \
+        let sql = "SELECT m.fingerprint, m.product, m.version, m.gone_at, i.uploaded_at, \
+             (SELECT MIN(a.id) FROM aliases a WHERE a.image_id = i.id) FROM upstream_images m \
              JOIN upstreams u ON u.id = m.upstream_id \
              LEFT JOIN images i ON i.project_id = u.project_id AND i.fingerprint = m.fingerprint \
              WHERE m.upstream_id = $1 AND m.fingerprint > $2 ORDER BY m.fingerprint LIMIT $3";
@@ -81,7 +84,8 @@ impl Catalog {
                 product: row.text(1)?,
                 version: row.text(2)?,
                 gone_at: row.opt_int(3)?.map(rows::time).transpose()?,
-                here: row.opt_int(4)?.is_some(),
+                came_at: row.opt_int(4)?.map(rows::time).transpose()?,
+                aliased: row.opt_int(5)?.is_some(),
             })
         };
         found.iter().map(read).collect()
@@ -239,7 +243,8 @@ impl Catalog {
     }
 
     /// Takes images away that an upstream lists no more: they go as by [`Catalog::delete_image`], unless another upstream of the project lists
-    /// them. What is not (any more) of this upstream is passed over. How many went.
+    /// them. What is not (any more) of this upstream is passed over, and so is what an alias leads to by now, where such images are kept. How
+    /// many went.
     pub async fn remove_mirrored(
         &self,
         upstream: UpstreamId,
@@ -247,12 +252,19 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<u64, CatalogError> {
         let mut tx = self.engine.write().await?;
-        let sql = "SELECT p.id, p.name FROM upstreams u JOIN projects p ON p.id = u.project_id WHERE u.id = $1";
+        let sql =
+            "SELECT p.id, p.name, u.settings FROM upstreams u JOIN projects p ON p.id = u.project_id WHERE u.id = $1";
         let Some(row) = tx.row(sql, values![upstream.0]).await? else { return Ok(0) };
         let (project, name) = (row.int(0)?, rows::parse::<ProjectName>("a project's name", &row.text(1)?)?);
+        let settings: UpstreamSettings = rows::from_json(&row.text(2)?)?;
         let (mut noted, mut removed) = (0, 0);
         for fingerprint in fingerprints {
             let text = fingerprint.to_string();
+            let sql = "SELECT 1 FROM images i CROSS JOIN aliases a WHERE i.project_id = $1 AND i.fingerprint = $2 \
+                 AND a.image_id = i.id LIMIT 1";
+            if settings.keep_aliased && tx.row(sql, values![project, text.as_str()]).await?.is_some() {
+                continue;
+            }
             let sql = "DELETE FROM upstream_images WHERE upstream_id = $1 AND fingerprint = $2";
             if tx.execute(sql, values![upstream.0, text.as_str()]).await? == 0 {
                 continue;

@@ -41,6 +41,7 @@ mod products;
 mod projects;
 mod records;
 mod remove;
+mod retention;
 mod rows;
 mod saved_views;
 mod settings;
@@ -79,10 +80,12 @@ pub use mirrored::{Given, GivenProduct, Mirrored};
 pub use operations::{Join, MOST_LISTED, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
 pub use products::Listed;
 pub use projects::Project;
+pub use retention::{ProductImages, Retention, VersionImage};
 pub use saved_views::SavedView;
 pub use stream_keys::KeptKey;
 pub use upstreams::{
-    UnknownProtocol, Upstream, UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
+    UnknownProtocol, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun,
+    UpstreamSettings,
 };
 
 /// Where the catalog is kept.

@@ -15,7 +15,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::engine::values;
 use super::{
     AliasTarget, AuditQuery, Catalog, Credential, DeltaClaim, DeltaState, DeltaWish, Form, HeldNote, IdentityEdit,
-    ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Purpose, StoredOperation, Wanted,
+    ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Purpose, Retention, StoredOperation,
+    Wanted,
 };
 use crate::auth::{Grant, IdentityId, Manages, Role, SecretHash, Viewer};
 
@@ -196,6 +197,9 @@ async fn no_statement_walks_through_a_table() {
     catalog.edit_image(&project, &fingerprint, &edit, now).await.unwrap();
     catalog.mark_used(&[(project.clone(), fingerprint)], now).await.unwrap();
     catalog.delete_image(&project, &fingerprint, now).await.unwrap();
+    catalog.set_retention(&project, &Retention { keep: 1, ..Retention::default() }, now).await.unwrap();
+    let kept = catalog.product_images(&project, None, 10).await.unwrap();
+    catalog.prune_product(&project, &kept[0].product, |_, images| vec![images[0].fingerprint], now).await.unwrap();
     catalog.delete_alias(&project, &follow, now).await.unwrap();
     identities(&catalog, &other, now).await;
     catalog.edit_project(&other, "ours", now).await.unwrap();

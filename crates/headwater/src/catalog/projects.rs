@@ -4,6 +4,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
 use super::engine::{Batch, Row, Tx, values};
+use super::retention::Retention;
 use super::sight::{private_projects, project_id, sight};
 use super::{Catalog, CatalogError, bump_revision, changes, rows};
 use crate::auth::Viewer;
@@ -21,15 +22,18 @@ pub struct Project {
     pub images: u64,
     /// Whether root files of containers that are published in it are packed anew, so that deltas are small.
     pub repack: bool,
+    /// Which of its images stay by themselves.
+    pub retention: Retention,
 }
 
 /// A project and the number of all its images.
 const WHOLE: &str = "SELECT p.name, p.description, p.created_at, \
-     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id), p.repack FROM projects p";
+     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id), p.repack, p.keep, p.keep_days, p.keep_aliased FROM projects p";
 
 /// A project and the number of its public images.
 const PUBLIC: &str = "SELECT p.name, p.description, p.created_at, \
-     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id AND i.public = 1), p.repack FROM projects p";
+     (SELECT COUNT(*) FROM images i WHERE i.project_id = p.id AND i.public = 1), p.repack, p.keep, p.keep_days, p.keep_aliased \
+     FROM projects p";
 
 /// What makes a project known to everybody.
 const KNOWN: &str =
@@ -243,5 +247,6 @@ fn read(row: &Row) -> Result<Project, CatalogError> {
         created_at: rows::time(row.int(2)?)?,
         images: rows::unsigned(row.int(3)?)?,
         repack: row.truth(4)?,
+        retention: Retention::read(row, 5)?,
     })
 }

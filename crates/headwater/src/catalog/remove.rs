@@ -11,6 +11,7 @@ use super::records::{self, Changed};
 use super::rows::ImageRow;
 use super::sight::project_id;
 use super::{Catalog, CatalogError, bump_revision, changes, deltas};
+use crate::auth::Actor;
 
 /// Stands for everybody in `retired_access.audience`, where else is a project's id.
 pub(super) const GUESTS: i64 = 0;
@@ -31,21 +32,30 @@ impl Catalog {
         let name = project;
         let project = project_id(&mut tx, name).await?;
         let row = find(&mut tx, project, fingerprint).await?;
-        let sql = "SELECT name FROM aliases WHERE image_id = $1 ORDER BY name";
-        let aliases: Vec<String> =
-            tx.rows(sql, values![row.id]).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
-        retire(&mut tx, project, &row, now).await?;
-        let detail = [
-            ("aliases", aliases.join(", ")),
-            ("filename", row.image.filename),
-            ("public", row.image.public.to_string()),
-        ];
-        let detail: Vec<(&str, &str)> = detail.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let subject = fingerprint.to_string();
-        record(&mut tx, &self.actor, Action::ImageDeleted, Some(name), &subject, &detail, now).await?;
+        delete(&mut tx, &self.actor, name, &row, None, now).await?;
         bump_revision(&mut tx, now).await?;
         tx.commit().await
     }
+}
+
+/// Takes an image away, and writes a line of the audit: with the rule that says so, if no person does.
+pub(super) async fn delete(
+    tx: &mut Tx,
+    actor: &Actor,
+    project: &ProjectName,
+    row: &ImageRow,
+    rule: Option<&str>,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    let sql = "SELECT name FROM aliases WHERE image_id = $1 ORDER BY name";
+    let aliases: Vec<String> =
+        tx.rows(sql, values![row.id]).await?.iter().map(|row| row.text(0)).collect::<Result<_, _>>()?;
+    retire(tx, row.project, row, now).await?;
+    let (aliases, public) = (aliases.join(", "), row.image.public.to_string());
+    let mut detail = vec![("aliases", aliases.as_str()), ("filename", &row.image.filename), ("public", &public)];
+    detail.extend(rule.map(|rule| ("rule", rule)));
+    let subject = row.image.fingerprint.to_string();
+    record(tx, actor, Action::ImageDeleted, Some(project), &subject, &detail, now).await
 }
 
 /// Takes an image's rows away and retires the files that no image needs any more.

@@ -3,6 +3,7 @@
 //! An upstream is claimed for a run, as long as the claim is renewed; whoever runs it and dies leaves a claim that runs out. What was taken
 //! from it is in `mirrored.rs`. What the settings mean is decided elsewhere; they are kept as they are.
 
+use std::fmt;
 use std::str::FromStr;
 
 use headwater_formats::names::{ProjectName, UpstreamName};
@@ -57,6 +58,37 @@ impl FromStr for UpstreamProtocol {
     }
 }
 
+/// What an upstream is shown, so that it knows who asks. Empty for a guest; a token, or a certificate and its key, in PEM. Secrets: they are never
+/// logged, and shown by no list.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpstreamCredential {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+    /// The token.
+    pub token: String,
+}
+
+impl UpstreamCredential {
+    /// What kind it is: `certificate`, `token`, or nothing.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self { token, .. } if !token.is_empty() => "token",
+            Self { certificate, .. } if !certificate.is_empty() => "certificate",
+            _ => "",
+        }
+    }
+}
+
+/// Of which kind, and no more.
+impl fmt::Debug for UpstreamCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UpstreamCredential").field(&self.kind()).finish()
+    }
+}
+
 /// What can be set of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -71,12 +103,20 @@ pub struct UpstreamSettings {
     pub every: u32,
     /// Versions of a product that stay although the upstream lists fewer; 0 for those that it lists.
     pub keep: u32,
+    /// Versions that came less than so many days ago stay although the upstream lists them no more; 0 for those that it lists.
+    pub keep_days: u32,
+    /// Whether images that a fixed alias leads to stay although the upstream lists them no more.
+    pub keep_aliased: bool,
     /// How long images stay after the upstream ceased to list them, in seconds.
     pub grace: u32,
     /// The server's certificate in PEM; empty when the system has to trust it.
     pub certificate: String,
     /// OpenPGP certificates, armored, of which one has to have signed the documents; empty when no signature is asked for.
     pub keyring: String,
+    /// What it is shown.
+    pub credential: UpstreamCredential,
+    /// The project there whose images are taken, where an API is asked; empty leaves it to the server.
+    pub upstream_project: String,
     /// Most bytes a second; 0 for as many as come.
     pub rate: u64,
     /// Files that come at a time.
@@ -91,9 +131,13 @@ impl Default for UpstreamSettings {
             both_families: false,
             every: 6 * 3600,
             keep: 0,
+            keep_days: 0,
+            keep_aliased: false,
             grace: 24 * 3600,
             certificate: String::new(),
             keyring: String::new(),
+            credential: UpstreamCredential::default(),
+            upstream_project: String::new(),
             rate: 0,
             connections: 4,
         }
@@ -197,7 +241,8 @@ impl Catalog {
         if tx.execute(sql, values).await? == 0 {
             return Err(CatalogError::UpstreamExists(name.clone()));
         }
-        let detail = [("filter", settings.filter.as_str()), ("protocol", protocol.as_str())];
+        let detail =
+            [("credential", settings.credential.kind()), ("filter", &settings.filter), ("protocol", protocol.as_str())];
         record(&mut tx, &self.actor, Action::UpstreamCreated, Some(project), name.as_str(), &detail, now).await?;
         tx.commit().await
     }
@@ -221,7 +266,7 @@ impl Catalog {
         let due = (settings.every > 0).then(|| last.saturating_add(settings.every.into()).max(now.unix()));
         let sql = "UPDATE upstreams SET settings = $2, due_at = $3 WHERE id = $1";
         tx.execute(sql, values![upstream.id.0, to_json(settings)?, due]).await?;
-        let detail = [("filter", settings.filter.as_str())];
+        let detail = [("credential", settings.credential.kind()), ("filter", &settings.filter)];
         let project = Some(&upstream.project);
         record(&mut tx, &self.actor, Action::UpstreamUpdated, project, name.as_str(), &detail, now).await?;
         tx.commit().await

@@ -23,7 +23,7 @@ use crate::http::listen::{self, ListenError};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{Settings, State};
 use crate::mirror::{self, Mirrors};
-use crate::publish::{Publisher, SweepTotals};
+use crate::publish::{PruneTotals, Publisher, SweepTotals};
 use crate::telemetry::{self, LogError, Logs};
 
 /// How often the certificate's files are looked at.
@@ -47,8 +47,8 @@ const REFRESH_EVERY: Duration = Duration::from_secs(600);
 /// HTTP too. The first run makes a certificate and an empty catalog, and prints what to type next. It needs no
 /// configuration.
 ///
-/// Once an hour it frees the space of images that were deleted long enough ago, as `headwater gc` does, and forgets the
-/// lines of the audit that are too old.
+/// Once an hour it deletes the images that no rule of their project keeps (`headwater project prune`), frees the space of images that were
+/// deleted long enough ago, as `headwater gc` does, and forgets the lines of the audit that are too old.
 ///
 /// SIGTERM ends it when running downloads are done; SIGHUP makes it read its certificate and log level again.
 #[allow(rustdoc::broken_intra_doc_links, reason = "[::] is an address, and people read these words as they are")]
@@ -291,6 +291,17 @@ async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
     let mut every = tokio::time::interval(SWEEP_EVERY);
     loop {
         every.tick().await;
+        match publisher.prune_all(now()).await {
+            Ok(PruneTotals { gone: 0, .. }) => {}
+            Ok(totals) => tracing::info!(
+                deleted = totals.gone,
+                bytes = totals.bytes,
+                "images that no rule of their project keeps were deleted"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "images that no rule keeps could not be deleted; the next try is in an hour")
+            }
+        }
         match publisher.sweep(now(), keep.grace_hours.saturating_mul(3600), &mut |_| ()).await {
             Ok(totals) if totals == SweepTotals::default() => {}
             Ok(totals) => tracing::info!(

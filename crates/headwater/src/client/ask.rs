@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::credential::Credential;
 use super::error::{Redirected, words};
 use super::server::{Document, Validators};
 use super::trust::Trust;
@@ -42,13 +43,23 @@ impl Default for Answer {
 }
 
 impl Session {
-    pub(super) fn new(server: &Url, trust: &Trust, limits: &Limits, user_agent: &str) -> Result<Self, ClientError> {
+    pub(super) fn new(
+        server: &Url,
+        trust: &Trust,
+        shown: &Credential,
+        limits: &Limits,
+        user_agent: &str,
+    ) -> Result<Self, ClientError> {
         let most = limits.redirects;
+        // What is shown is for this server alone.
+        let only = (*shown != Credential::Nothing).then(|| server.origin());
         let redirects = redirect::Policy::custom(move |attempt| {
             if attempt.previous().len() > most {
                 attempt.error(Redirected::Circle(most))
             } else if attempt.url().scheme() != "https" {
                 attempt.error(Redirected::Plain)
+            } else if only.as_ref().is_some_and(|only| attempt.url().origin() != *only) {
+                attempt.error(Redirected::Elsewhere)
             } else {
                 attempt.follow()
             }
@@ -66,9 +77,16 @@ impl Session {
             .no_zstd()
             .no_deflate()
             .https_only(true);
-        let builder = match trust.config()? {
-            Some(config) => builder.tls_backend_preconfigured(config),
-            None => builder,
+        let builder = match (trust.config(shown)?, shown) {
+            (Some(config), _) => builder.tls_backend_preconfigured(config),
+            (None, Credential::Certificate(ours)) => builder.identity(ours.identity()?),
+            (None, _) => builder,
+        };
+        let builder = match shown {
+            Credential::Token(token) => {
+                builder.default_headers(HeaderMap::from_iter([(AUTHORIZATION, token.header())]))
+            }
+            _ => builder,
         };
         let http = builder.build().map_err(|error| ClientError::Setup(error.without_url().to_string()))?;
         Ok(Self { http, base: server.clone(), name: server.origin().ascii_serialization(), limits: limits.clone() })

@@ -17,6 +17,9 @@ pub enum ClientError {
     /// No address that can be used.
     #[error("{0:?} is no address that images can be fetched from; give one that begins with https://")]
     Address(String),
+    /// What was to be shown to a server is of no use.
+    #[error("the credential for the server cannot be used: {0}")]
+    Credential(&'static str),
     /// Neither an alias nor a fingerprint.
     #[error("neither an alias nor a fingerprint says which image is meant; give one of them")]
     Nameless,
@@ -152,6 +155,9 @@ pub(super) enum Redirected {
     /// To an address that is not spoken to.
     #[error("sends to an address that is not https")]
     Plain,
+    /// Away from the server that may know who asks.
+    #[error("sends to another server, which may not be shown what this one is shown")]
+    Elsewhere,
 }
 
 /// The error and what caused it. An `io::Error` does not count what it was made of among its causes.

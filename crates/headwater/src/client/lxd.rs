@@ -34,6 +34,7 @@ struct ImageObject {
     aliases: Option<Vec<NameObject>>,
     #[serde(rename = "type")]
     image_type: Option<String>,
+    cached: bool,
     created_at: WireTime,
     expires_at: WireTime,
 }
@@ -84,18 +85,21 @@ pub(super) async fn find(session: &Session, origin: &Origin) -> Result<Offer, Cl
     offer(session, origin, image, fingerprint, target.is_some(), export)
 }
 
-/// All images that the server shows, with the names of their architectures. Those that are not public are passed over where a guest is told of them.
-pub(super) async fn all(session: &Session) -> Result<Vec<(Offer, String)>, ClientError> {
+/// All images that the server shows of a project, with the names of their architectures. Copies that a daemon made for its own use, and forgets by itself,
+/// are passed over.
+pub(super) async fn all(session: &Session, project: &str) -> Result<Vec<(Offer, String)>, ClientError> {
     greet(session).await?;
-    let address = session.address(["1.0", "images"], &[("recursion", "1")])?;
+    let project = (!project.is_empty()).then_some(("project", project));
+    let query: Vec<(&str, &str)> = project.into_iter().chain([("recursion", "1")]).collect();
+    let address = session.address(["1.0", "images"], &query)?;
     let images: Vec<ImageObject> = session.api_list(address).await?;
     let mut found = Vec::with_capacity(images.len());
-    for image in images {
+    for image in images.into_iter().filter(|image| !image.cached) {
         let fingerprint: Fingerprint = image
             .fingerprint
             .parse()
             .map_err(|_| ClientError::nonsense(&session.name, "has an image whose fingerprint is no SHA-256"))?;
-        let export = session.address(["1.0", "images", &fingerprint.to_string(), "export"], &[])?;
+        let export = session.address(["1.0", "images", &fingerprint.to_string(), "export"], project.as_slice())?;
         let architecture = image.architecture.clone().unwrap_or_default();
         found.push((described(image, fingerprint, export), architecture));
     }

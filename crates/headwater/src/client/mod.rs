@@ -20,20 +20,23 @@
 //! # Whom it trusts
 //!
 //! Only https is spoken, whatever a redirect says. A server is believed when it shows exactly the certificate that came with the
-//! request, or, without one, a certificate that the system trusts for its name ([`trust`]). No client certificate and no password is
-//! ever presented, as daemons present none when they pull; what opens a private image is its secret.
+//! request, or, without one, a certificate that the system trusts for its name ([`trust`]). Who pulls for others presents nothing of his own, as daemons
+//! do; what opens a private image is its secret. A mirror can have a [`credential`], which is shown to its upstream and to nobody else.
 //! Everything that a server says is limited in length and time, and told to people shortened and without control characters.
 //!
 //! This room knows nothing of the catalog, of blobs, or of who asked for a download.
 
 mod ask;
+pub mod credential;
 mod deliver;
 pub mod direct;
 mod error;
 mod export;
+mod join;
 pub mod lxd;
 mod origin;
 pub mod push;
+mod remote;
 mod server;
 pub mod streams;
 pub mod trust;
@@ -45,9 +48,11 @@ use headwater_formats::arch::Architecture;
 pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
+pub use remote::ImageState;
 pub use server::{Began, Body, Document, Seal, Server, Validators};
 
 use ask::Session;
+use credential::Credential;
 use trust::Trust;
 
 /// How long other servers are waited for, and how much they may say.
@@ -126,12 +131,20 @@ impl Client {
     /// # Errors
     /// [`ClientError::Address`] for an address that is not https.
     pub fn server(&self, address: &str, trust: &Trust) -> Result<Server, ClientError> {
+        self.server_as(&Credential::Nothing, address, trust)
+    }
+
+    /// The same as somebody who is known there.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] for an address that is not https, [`ClientError::Credential`].
+    pub fn server_as(&self, shown: &Credential, address: &str, trust: &Trust) -> Result<Server, ClientError> {
         let address = origin::address(address)?;
-        Ok(Server::new(Session::new(&address, trust, &self.limits, &self.user_agent())?))
+        Ok(Server::new(Session::new(&address, trust, shown, &self.limits, &self.user_agent())?))
     }
 
     fn session(&self, origin: &Origin) -> Result<Session, ClientError> {
-        Session::new(&origin.server, &origin.trust, &self.limits, &self.user_agent())
+        Session::new(&origin.server, &origin.trust, &Credential::Nothing, &self.limits, &self.user_agent())
     }
 
     fn native(&self) -> Architecture {

@@ -1,6 +1,7 @@
-//! Bringing an image to another server that was told to expect it (LXD `lxd/images.go` `imageExportPost`,
-//! `client/lxd_images.go` `CreateImage`).
+//! Bringing an image to another server: to one that was told to expect it (LXD `lxd/images.go` `imageExportPost`), or to one that knows us
+//! (`client/lxd_images.go` `CreateImage`).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,9 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Deserialize;
 
 use super::ask::Session;
+use super::credential::Credential;
 use super::trust::Trust;
-use super::{Client, ClientError};
+use super::{Client, ClientError, Server};
 
 /// Where to, and what shows that it is agreed.
 #[derive(Debug, Clone)]
@@ -97,7 +99,8 @@ impl Client {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let session = Session::new(&target.server, &target.trust, &self.limits, &self.user_agent())?;
+        let session =
+            Session::new(&target.server, &target.trust, &Credential::Nothing, &self.limits, &self.user_agent())?;
         // What it says is of no use to us; that it can be reached is better known before the bytes move.
         let _: serde_json::Value = session.api(session.address(["1.0"], &[])?).await?;
         let project = (!target.project.is_empty()).then_some(("project", target.project.as_str()));
@@ -111,16 +114,69 @@ impl Client {
             .body(reqwest::Body::wrap_stream(watched));
         let response = send(&session, request, &watch, length).await?;
         let operation: Operation = session.understand(response).await?;
-        let operation = wait(&session, target, operation).await?;
+        let operation = wait(&session, &target.project, operation).await?;
         taken(&session, &fingerprint, &operation)
     }
 }
 
-/// Both families, because each kind of server reads its own only.
+/// How an image is to be listed by a server that knows us.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// What its file is called.
+    pub filename: String,
+    /// Whether guests see it.
+    pub public: bool,
+    /// All its properties.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Server {
+    /// Sends an image into a project of a server that knows us, and waits until it has it: see [`Client::push`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn upload<S>(
+        &self,
+        project: &str,
+        listed: &Listed,
+        upload: Upload<S>,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<(), ClientError>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let session = &self.session;
+        let project_there = (!project.is_empty()).then_some(("project", project));
+        let address = session.address(["1.0", "images"], project_there.as_slice())?;
+        let Upload { fingerprint, content_type, length, pieces } = upload;
+        let watch = Arc::new(Watch { began: Instant::now(), asked: AtomicU64::new(0), sent: AtomicU64::new(0) });
+        let watched = watched(pieces, Arc::clone(&watch), progress);
+        let mut request = session.request(Method::POST, address);
+        let properties = form(listed.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        for family in FAMILIES {
+            request = request
+                .header(format!("{family}-filename"), &listed.filename)
+                .header(format!("{family}-public"), if listed.public { "true" } else { "false" })
+                .header(format!("{family}-properties"), &properties);
+        }
+        let request = request
+            .header(CONTENT_TYPE, content_type)
+            .header(CONTENT_LENGTH, length)
+            .body(reqwest::Body::wrap_stream(watched));
+        let response = send(session, request, &watch, length).await?;
+        let operation: Operation = session.understand(response).await?;
+        let operation = wait(session, project, operation).await?;
+        taken(session, &fingerprint, &operation)
+    }
+}
+
+/// How headers begin: both, because each kind of server reads its own only.
+const FAMILIES: [&str; 2] = ["X-LXD", "X-Incus"];
+
 fn headers(mut request: RequestBuilder, target: &Target, fingerprint: &Fingerprint) -> RequestBuilder {
     let profiles = form(target.profiles.iter().map(|profile| ("profile", profile.as_str())));
     let fingerprint = fingerprint.to_string();
-    for family in ["X-LXD", "X-Incus"] {
+    for family in FAMILIES {
         request = request
             .header(format!("{family}-filename"), &fingerprint)
             .header(format!("{family}-fingerprint"), &fingerprint)
@@ -181,13 +237,13 @@ async fn send(session: &Session, request: RequestBuilder, watch: &Watch, length:
     }
 }
 
-/// Waits for the operation with the secret that came with it.
-async fn wait(session: &Session, target: &Target, operation: Operation) -> Result<Operation, ClientError> {
+/// Waits for the operation, with the secret that came with it if one did.
+async fn wait(session: &Session, project: &str, operation: Operation) -> Result<Operation, ClientError> {
     if operation.status_code >= 200 {
         return Ok(operation);
     }
     let secret = operation.metadata.as_ref().and_then(|told| told.get("secret")).and_then(|secret| secret.as_str());
-    let project = (!target.project.is_empty()).then_some(("project", target.project.as_str()));
+    let project = (!project.is_empty()).then_some(("project", project));
     let query: Vec<(&str, &str)> =
         project.into_iter().chain(secret.map(|secret| ("secret", secret))).chain([("timeout", "-1")]).collect();
     let address = session.address(["1.0", "operations", &operation.id, "wait"], &query)?;

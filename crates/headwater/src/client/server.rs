@@ -38,7 +38,7 @@ pub trait Seal: Send + Sync {
 /// A server, and connections to it that are kept for the next request.
 #[derive(Debug, Clone)]
 pub struct Server {
-    session: Session,
+    pub(super) session: Session,
 }
 
 /// What a server said of a document when it sent it, to ask later whether it changed (RFC 9110, section 8.8).
@@ -107,12 +107,13 @@ impl Server {
         streams::documents(&self.session, seal).await
     }
 
-    /// All images that its API shows to a guest, each with the name of its architecture.
+    /// All images that its API shows of a project (the server's choice when none is named), each with the name of its architecture. Those that
+    /// it only keeps a copy of for itself are passed over.
     ///
     /// # Errors
     /// When it cannot be reached, is not believed, or answers nonsense.
-    pub async fn images(&self) -> Result<Vec<(Offer, String)>, ClientError> {
-        lxd::all(&self.session).await
+    pub async fn images(&self, project: &str) -> Result<Vec<(Offer, String)>, ClientError> {
+        lxd::all(&self.session, project).await
     }
 
     /// Begins to fetch an image: see [`Client::deliver`](super::Client::deliver).

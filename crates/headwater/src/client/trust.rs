@@ -5,15 +5,20 @@
 //! the system would do as well, here it does not). That the server holds the key is checked in the handshake; that the certificate is
 //! valid today is checked as in Go. Without one, the system's authorities decide.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use data_encoding::{BASE64, HEXLOWER};
+use headwater_formats::lxd::certificate;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
+use sha2::{Digest as _, Sha256};
 
 use super::ClientError;
+use super::credential::Credential;
 
 /// Whom to believe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +27,43 @@ pub enum Trust {
     System,
     /// This certificate and no other.
     Pinned(Pin),
+    /// The certificate with this SHA-256 and no other.
+    Named(Named),
 }
 
 /// A certificate that somebody vouched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     der: CertificateDer<'static>,
+}
+
+/// A certificate of which nothing but its SHA-256 is known beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    sha256: [u8; 32],
+    seen: Seen,
+}
+
+/// The certificate that a server has shown, once it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Seen(Arc<OnceLock<CertificateDer<'static>>>);
+
+impl Named {
+    /// By its SHA-256 in hexadecimal. Once a server was believed, its certificate is in the second of the pair.
+    pub(super) fn new(sha256: &str) -> Result<(Self, Seen), ClientError> {
+        let bytes = HEXLOWER.decode(sha256.trim().to_ascii_lowercase().as_bytes()).ok();
+        let sha256 = bytes.and_then(|bytes| bytes.try_into().ok());
+        let sha256 = sha256.ok_or(ClientError::Credential("the token names no certificate; copy it again"))?;
+        let seen = Seen::default();
+        Ok((Self { sha256, seen: seen.clone() }, seen))
+    }
+}
+
+impl Seen {
+    /// In PEM.
+    pub(super) fn pem(&self) -> Option<String> {
+        Some(certificate::pem(&BASE64.encode(self.0.get()?)))
+    }
 }
 
 impl Trust {
@@ -43,19 +79,50 @@ impl Trust {
         Ok(Self::Pinned(Pin { der: der.into_owned() }))
     }
 
-    /// The settings for a connection; `None` leaves it to the system.
-    pub(super) fn config(&self) -> Result<Option<ClientConfig>, ClientError> {
-        let Self::Pinned(pin) = self else { return Ok(None) };
+    /// The settings for a connection in which this is shown; `None` leaves it to the system.
+    pub(super) fn config(&self, shown: &Credential) -> Result<Option<ClientConfig>, ClientError> {
+        let wanted = match self {
+            Self::System => return Ok(None),
+            Self::Pinned(pin) => Wanted::Der(pin.der.clone()),
+            Self::Named(named) => Wanted::Named(named.clone()),
+        };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let only = Only { der: pin.der.clone(), provider: Arc::clone(&provider) };
-        let config = ClientConfig::builder_with_provider(provider)
+        let only = Only { wanted, provider: Arc::clone(&provider) };
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| ClientError::Setup(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(only))
-            .with_no_client_auth();
-        Ok(Some(config))
+            .with_custom_certificate_verifier(Arc::new(only));
+        let Credential::Certificate(ours) = shown else { return Ok(Some(builder.with_no_client_auth())) };
+        let (chain, key) = pair(ours.certificate(), ours.key())?;
+        let config = builder.with_client_auth_cert(chain, key);
+        Ok(Some(config.map_err(|error| ClientError::Setup(error.to_string()))?))
     }
+}
+
+/// The certificate that a client shows, those that signed it behind it, and its key.
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn pair(certificate: &str, key: &str) -> Result<Pair, ClientError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
+    let chain = chain.map_err(|_| ClientError::Credential("it holds no certificate in PEM"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| ClientError::Credential("its key is no private key in PEM without a password"))?;
+    Ok((chain, key))
+}
+
+/// The SHA-256 of a client's certificate in hexadecimal, once it and its key were found to be of use and to belong to each other.
+pub(super) fn fingerprint_of_pair(certificate: &str, key: &str) -> Result<String, ClientError> {
+    let (chain, key) = pair(certificate, key)?;
+    let first = chain.first().ok_or(ClientError::Credential("it holds no certificate in PEM"))?;
+    if x509_parser::parse_x509_certificate(first).is_err() {
+        return Err(ClientError::Credential("what it holds is no certificate"));
+    }
+    let fingerprint = HEXLOWER.encode(&Sha256::digest(first));
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|_| {
+        ClientError::Credential("the key is another certificate's, or of a kind that is not known here")
+    })?;
+    Ok(fingerprint)
 }
 
 /// Why a pinned server is not believed.
@@ -75,8 +142,24 @@ pub(super) enum Mistrust {
 /// Takes one certificate and no other.
 #[derive(Debug)]
 struct Only {
-    der: CertificateDer<'static>,
+    wanted: Wanted,
     provider: Arc<CryptoProvider>,
+}
+
+/// Which certificate is believed.
+#[derive(Debug)]
+enum Wanted {
+    Der(CertificateDer<'static>),
+    Named(Named),
+}
+
+impl Wanted {
+    fn is(&self, shown: &CertificateDer<'_>) -> bool {
+        match self {
+            Self::Der(der) => shown.as_ref() == der.as_ref(),
+            Self::Named(named) => Sha256::digest(shown)[..] == named.sha256,
+        }
+    }
 }
 
 fn mistrust(reason: Mistrust) -> rustls::Error {
@@ -92,7 +175,7 @@ impl ServerCertVerifier for Only {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if shown.as_ref() != self.der.as_ref() {
+        if !self.wanted.is(shown) {
             return Err(mistrust(Mistrust::Other));
         }
         let (_, certificate) = x509_parser::parse_x509_certificate(shown).map_err(|_| mistrust(Mistrust::Other))?;
@@ -100,6 +183,10 @@ impl ServerCertVerifier for Only {
         let valid = certificate.validity();
         if now < valid.not_before.timestamp() || now > valid.not_after.timestamp() {
             return Err(mistrust(Mistrust::Dates));
+        }
+        if let Wanted::Named(named) = &self.wanted {
+            // The first one stays; any other would have the same SHA-256.
+            let _ = named.seen.0.set(shown.clone().into_owned());
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -155,7 +242,7 @@ mod tests {
 
     fn said(pem: &str, shown: &CertificateDer<'static>, day: u64) -> Option<String> {
         let Trust::Pinned(pin) = Trust::from_pem(pem).unwrap() else { panic!("a certificate was given") };
-        let only = Only { der: pin.der, provider: Arc::new(aws_lc_rs::default_provider()) };
+        let only = Only { wanted: Wanted::Der(pin.der), provider: Arc::new(aws_lc_rs::default_provider()) };
         let name = ServerName::try_from("another.example").unwrap();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(day * 86_400));
         only.verify_server_cert(shown, &[], &name, &[], now).err().map(|error| reason(&error).unwrap())

@@ -50,6 +50,22 @@ pub enum MirrorError {
     /// Somebody stopped it.
     #[error("the run was stopped; what came complete is kept, and the next run goes on from there")]
     Stopped,
+    /// Somebody stopped sending.
+    #[error("sending was stopped; what is there is complete, and the next push sends the rest")]
+    PushStopped,
+    /// Documents are read, and nothing else.
+    #[error(
+        "\"{0}\" is asked by simplestreams, which takes no images; add the server once more with --protocol lxd or incus"
+    )]
+    TakesNothing(UpstreamName),
+    /// Images are taken of those who are known.
+    #[error(
+        "\"{0}\" does not know who is asking, and takes no images of guests; `headwater mirror edit {0} --token TOKEN` joins it"
+    )]
+    Stranger(UpstreamName),
+    /// The store has lost a file.
+    #[error("the file {0} of the image is not in the store; `headwater verify` shows what else is missing")]
+    NoBytes(Digest),
     /// Too many images in a row could not be taken.
     #[error("{0} images in a row could not be taken, the last because: {1}")]
     Hopeless(usize, String),

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 use super::offer::Offered;
 use crate::catalog::{GivenProduct, Mirrored, UpstreamSettings};
+use crate::publish::is_young;
 
 /// Of so many products or more, …
 const MANY: usize = 3;
@@ -163,16 +164,20 @@ fn retired(offered: &Offered, unlisted: &[&Mirrored], settings: &UpstreamSetting
         offered.products.iter().map(|product| (product.key.as_str(), product)).collect();
     let mut remove = Vec::new();
     for (key, rows) in products {
-        let mut versions: BTreeSet<&str> = rows.iter().filter(|row| row.here).map(|row| row.version.as_str()).collect();
+        let mut versions: BTreeSet<&str> =
+            rows.iter().filter(|row| row.came_at.is_some()).map(|row| row.version.as_str()).collect();
         let of_upstream = listed.get(key).map(|product| &product.versions);
         versions.extend(of_upstream.into_iter().flatten().map(|version| version.name.as_str()));
         // The last version stays, also when its upstream has dropped the whole product.
         let keep = usize::try_from(settings.keep).unwrap_or(usize::MAX).max(1);
-        let kept: BTreeSet<&str> = versions.into_iter().rev().take(keep).collect();
+        let mut kept: BTreeSet<&str> = versions.into_iter().rev().take(keep).collect();
+        let young = rows.iter().filter(|row| row.came_at.is_some_and(|at| is_young(at, settings.keep_days, now)));
+        kept.extend(young.map(|row| row.version.as_str()));
         for row in rows {
             let over = row.gone_at.is_some_and(|gone| gone.unix().saturating_add(settings.grace.into()) <= now.unix());
+            let kept = kept.contains(row.version.as_str()) || (settings.keep_aliased && row.aliased);
             // What is gone by hand is only forgotten.
-            if !row.here || (over && !kept.contains(row.version.as_str())) {
+            if row.came_at.is_none() || (over && !kept) {
                 remove.push(row.fingerprint);
             }
         }
@@ -248,7 +253,8 @@ mod tests {
             product: format!("p{}", number / 10),
             version: version(number % 10).to_string(),
             gone_at: gone.map(|at| Timestamp::from_unix(at).unwrap()),
-            here: true,
+            came_at: Some(Timestamp::EPOCH),
+            aliased: false,
         }
     }
 
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_was_deleted_by_hand_is_taken_again_as_long_as_it_is_listed() {
-        let gone = |number| Mirrored { here: false, ..held(number, None) };
+        let gone = |number| Mirrored { came_at: None, ..held(number, None) };
         let plan = planned(&offered(&[(1, &[2])]), &[gone(11), gone(12)], &[], &SETTINGS(), 0);
         assert_eq!(plan.take[0].images[0].image.fingerprint, fingerprint(12));
         assert_eq!((numbers(&plan.gone), numbers(&plan.remove)), (vec![11], vec![11]), "and forgotten otherwise");
@@ -313,6 +319,22 @@ mod tests {
         assert_eq!(numbers(&planned(&with, &old, &[14], &keep(0), 1000).remove), [11, 12, 13]);
         assert_eq!(numbers(&planned(&with, &old, &[14], &keep(3), 1000).remove), [11]);
         assert_eq!(numbers(&planned(&with, &old, &[14], &keep(9), 1000).remove), Vec::<u8>::new());
+        // Came on the first day, and so on.
+        let day = |days: i64| Timestamp::from_unix(days * 86_400).unwrap();
+        let came: Vec<Mirrored> =
+            (1..=3).map(|number| Mirrored { came_at: Some(day(number)), ..held(10 + number as u8, Some(0)) }).collect();
+        let days = |days| UpstreamSettings { keep_days: days, ..SETTINGS() };
+        assert_eq!(numbers(&planned(&with, &came, &[14], &days(3), day(5).unix()).remove), [11, 12]);
+        assert_eq!(numbers(&planned(&with, &came, &[14], &days(3), day(5).unix() - 1).remove), [11]);
+        let named: Vec<Mirrored> =
+            old.iter().map(|row| Mirrored { aliased: row.fingerprint == fingerprint(12), ..row.clone() }).collect();
+        let aliased = UpstreamSettings { keep_aliased: true, ..SETTINGS() };
+        assert_eq!(numbers(&planned(&with, &named, &[14], &aliased, 1000).remove), [11, 13]);
+        assert_eq!(
+            numbers(&planned(&with, &named, &[14], &keep(0), 1000).remove),
+            [11, 12, 13],
+            "unless it is asked for"
+        );
         // The upstream has dropped the product.
         let without = offered(&[(2, &[1])]);
         assert_eq!(numbers(&planned(&without, &old, &[], &keep(0), 1000).remove), [11, 12]);

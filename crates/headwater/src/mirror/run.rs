@@ -16,7 +16,10 @@ use super::claim;
 use super::plan::{self, Plan, Take, TakeImage};
 use super::take::{Taken, Taking, Told};
 use super::{Course, Event, MirrorError, Mirrors, Offered, Rate, Step, Terms, Transfers};
-use crate::catalog::{GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun};
+use crate::catalog::{
+    GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun,
+};
+use crate::client::credential::{BearerToken, ClientCertificate, Credential};
 use crate::client::trust::Trust;
 use crate::client::{Offer, Seal, Server};
 use crate::openpgp::Keyring;
@@ -144,7 +147,7 @@ impl Mirrors {
 
     async fn planned(&self, upstream: Upstream, terms: Terms) -> Result<Planned, MirrorError> {
         let trust = Trust::from_pem(&upstream.settings.certificate)?;
-        let server = self.client.server(&upstream.server, &trust)?;
+        let server = self.client.server_as(&credential(&upstream.settings.credential)?, &upstream.server, &trust)?;
         let selection: Selection = upstream.settings.filter.parse()?;
         let now = (self.now)();
         let offered = match upstream.protocol {
@@ -154,7 +157,7 @@ impl Mirrors {
                 blocking(move || Offered::by_documents(documents, &selection, both, now)).await
             }
             UpstreamProtocol::Lxd | UpstreamProtocol::Incus => {
-                let images = server.images().await?;
+                let images = server.images(&upstream.settings.upstream_project).await?;
                 blocking(move || Offered::by_images(images, &selection, now)).await
             }
         };
@@ -308,6 +311,17 @@ impl Seal for Signed {
     fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), String> {
         self.0.check(text, signature).map_err(|error| error.to_string())
     }
+}
+
+/// What the upstream is shown.
+pub(super) fn credential(kept: &UpstreamCredential) -> Result<Credential, MirrorError> {
+    Ok(match kept {
+        UpstreamCredential { token, .. } if !token.is_empty() => Credential::Token(BearerToken::new(token)?),
+        UpstreamCredential { certificate, key, .. } if !certificate.is_empty() => {
+            Credential::Certificate(ClientCertificate::from_pem(certificate, key)?)
+        }
+        _ => Credential::Nothing,
+    })
 }
 
 fn seal(keyring: &str) -> Result<Option<Arc<dyn Seal>>, MirrorError> {

@@ -1,4 +1,4 @@
-//! The only writer of bytes and rows together: take in, check, list; then sweep, verify, export. Lists deltas that others built, too.
+//! The only writer of bytes and rows together: take in, check, list; then take away what rules let go, sweep, verify, export. Lists deltas that others built, too.
 //!
 //! ```no_run
 //! # async fn example(publisher: headwater::publish::Publisher, now: headwater_formats::timestamp::Timestamp)
@@ -32,6 +32,7 @@ mod export;
 mod hash;
 mod ingest;
 mod repack;
+mod retention;
 mod signatures;
 mod sweep;
 #[cfg(test)]
@@ -58,6 +59,7 @@ use crate::fail_point;
 pub use directory::{DirectoryRequest, PlannedImage, plan_directory};
 pub use error::PublishError;
 pub use export::{ExportError, ExportRequest, Exported};
+pub use retention::{Judged, PruneTotals, Stays, is_young, judge};
 pub use sweep::{SweepTotals, Swept};
 pub use verify::{Damage, Verified, VerifyEvent};
 

@@ -10,7 +10,9 @@ use super::super::out::Out;
 use super::super::stop::Stop;
 use super::super::{human, now};
 use crate::app::App;
-use crate::catalog::{Upstream, UpstreamRun};
+use crate::auth::Secret;
+use crate::catalog::{Upstream, UpstreamCredential, UpstreamRun};
+use crate::client::credential::ClientCertificate;
 
 /// List upstreams
 #[derive(Debug, clap::Args)]
@@ -47,9 +49,14 @@ struct Row<'a> {
     both_families: bool,
     schedule: String,
     keep: u32,
+    keep_days: u32,
+    keep_aliased: bool,
     grace: String,
     certificate: bool,
     signed: bool,
+    credential: &'static str,
+    client_fingerprint: Option<String>,
+    upstream_project: &'a str,
     rate_bytes: u64,
     connections: u32,
     created_at: String,
@@ -68,9 +75,14 @@ impl<'a> Row<'a> {
             both_families: settings.both_families,
             schedule: Seconds(settings.every).to_string(),
             keep: settings.keep,
+            keep_days: settings.keep_days,
+            keep_aliased: settings.keep_aliased,
             grace: Seconds(settings.grace).to_string(),
             certificate: !settings.certificate.is_empty(),
             signed: !settings.keyring.is_empty(),
+            credential: settings.credential.kind(),
+            client_fingerprint: client_fingerprint(&settings.credential),
+            upstream_project: &settings.upstream_project,
             rate_bytes: settings.rate,
             connections: settings.connections,
             created_at: upstream.created_at.rfc3339(),
@@ -78,14 +90,27 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The address without the password.
+/// By what the upstream knows the certificate that it is shown.
+fn client_fingerprint(credential: &UpstreamCredential) -> Option<String> {
+    let UpstreamCredential { certificate, key, .. } = credential;
+    ClientCertificate::from_pem(certificate, key).ok().map(|ours| ours.fingerprint().to_owned())
+}
+
+/// The address without a password, and without a token in its path.
 fn shown(server: &str) -> String {
     let Ok(mut url) = Url::parse(server) else { return String::new() };
     if url.password().is_some() {
         // Fails only for addresses that have no host, which none of these is.
         let _ = url.set_password(Some("…"));
     }
+    let hidden: Vec<&str> = url.path().split('/').map(|part| if is_token(part) { "…" } else { part }).collect();
+    let path = hidden.join("/");
+    url.set_path(&path);
     url.to_string().replace("%E2%80%A6", "…").trim_end_matches('/').to_owned()
+}
+
+fn is_token(part: &str) -> bool {
+    Secret::parse(part).is_ok()
 }
 
 pub(super) async fn list(_: &List, app: &App, out: &Out) -> Result<(), Stop> {

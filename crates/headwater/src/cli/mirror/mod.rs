@@ -1,6 +1,7 @@
 //! `headwater mirror …`: upstreams, and runs of them.
 
 mod list;
+mod push;
 mod run;
 mod settings;
 
@@ -22,6 +23,7 @@ pub(super) enum Verb {
     Show(list::Show),
     Status(list::Status),
     Run(run::Args),
+    Push(push::Args),
     Remove(Remove),
 }
 
@@ -49,6 +51,10 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
         Verb::Run(args) => {
             let client = Client::new(place.config.architectures()?, Limits::default());
             run::run(args, &Mirrors::new(client, app.publisher.clone(), now), out).await
+        }
+        Verb::Push(args) => {
+            let client = Client::new(place.config.architectures()?, Limits::default());
+            push::push(args, &Mirrors::new(client, app.publisher.clone(), now), out).await
         }
         Verb::Remove(Remove { names }) => {
             let mut done = Ok(());

@@ -1,7 +1,9 @@
 //! `headwater mirror add` and `edit`.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use headwater_formats::lxd::{JoinToken, MAX_TOKEN_BYTES};
 use headwater_formats::names::UpstreamName;
 use headwater_formats::simplestreams::select::Selection;
 
@@ -10,7 +12,9 @@ use super::super::out::Out;
 use super::super::stop::Stop;
 use super::super::{InProject, OnOff, now};
 use crate::app::App;
-use crate::catalog::{UpstreamProtocol, UpstreamSettings};
+use crate::auth::{Secret, Viewer};
+use crate::catalog::{CatalogError, UpstreamCredential, UpstreamProtocol, UpstreamSettings};
+use crate::client::credential::ClientCertificate;
 use crate::client::trust::Trust;
 use crate::client::{Client, Limits};
 use crate::openpgp::{Keyring, VerifyError};
@@ -27,7 +31,9 @@ use crate::openpgp::{Keyring, VerifyError};
 Examples:
   headwater mirror add images https://images.linuxcontainers.org --filter 'os=debian,alpine arch=amd64 latest=2' --public
   headwater mirror add ubuntu https://cloud-images.ubuntu.com/releases --filter 'release~(jammy|noble) arch=amd64' --schedule 1d --keep 3
-  headwater mirror add build https://build.example:8443 --protocol incus --certificate build.crt --project team-a")]
+  headwater mirror add build https://build.example:8443 --protocol incus --certificate build.crt --project team-a
+  headwater mirror add build https://build.example:8443 --protocol lxd --token TOKEN --upstream-project ci
+  headwater mirror add team https://images.example:8443/p/team --client-certificate client.crt --client-key client.key")]
 pub(in crate::cli) struct Add {
     /// What to call it: letters, digits, -, _ and .
     name: UpstreamName,
@@ -69,6 +75,12 @@ struct Settings {
     /// How many versions of a product stay, although the upstream lists fewer [default: those that it lists]
     #[arg(long, value_name = "VERSIONS")]
     keep: Option<u32>,
+    /// Versions that came less than so many days ago stay, although the upstream lists them no more [default: those that it lists]
+    #[arg(long, value_name = "DAYS")]
+    keep_days: Option<u32>,
+    /// Whether images stay that a fixed alias leads to, although the upstream lists them no more [default: off]
+    #[arg(long, value_enum, value_name = "on|off", num_args = 0..=1, default_missing_value = "on")]
+    keep_aliased: Option<OnOff>,
     /// How long images stay after the upstream ceased to list them [default: 24h]
     #[arg(long, value_name = "TIME")]
     grace: Option<Seconds>,
@@ -89,6 +101,11 @@ struct Settings {
     /// For simplestreams alone. An empty file takes the keys away again.
     #[arg(long, value_name = "FILE")]
     verify_signature: Option<PathBuf>,
+    /// The project of the upstream whose images are taken; for LXD and Incus alone [default: what the upstream chooses]
+    #[arg(long, value_name = "PROJECT")]
+    upstream_project: Option<String>,
+    #[command(flatten)]
+    credential: Shown,
     /// Most MiB a second; 0 for as many as come [default: 0]
     #[arg(long, value_name = "MIB")]
     rate: Option<u32>,
@@ -97,29 +114,122 @@ struct Settings {
     connections: Option<u32>,
 }
 
+/// What the upstream is shown, so that it lists its private images, too.
+#[derive(Debug, clap::Args)]
+struct Shown {
+    /// A certificate that the upstream knows, in PEM; with --client-key
+    #[arg(long, value_name = "FILE", requires = "client_key", conflicts_with_all = ["token", "no_credential"])]
+    client_certificate: Option<PathBuf>,
+    /// The key of that certificate, in PEM without a password; kept in the catalog and never shown again
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+    /// A token: one to join with, or one of a Headwater that is sent with each request; - reads it from standard input
+    ///
+    /// A token to join with is made by `lxc config trust add --name NAME`, `incus config trust add NAME` or `headwater trust add NAME` at the
+    /// upstream. It is used at once: the upstream is shown a certificate that is made for it here, and has to be the server that the token
+    /// names, which is believed from then on. A token that begins with hw_ is kept and sent.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "no_credential")]
+    token: Option<String>,
+    /// Show the upstream nothing any more
+    #[arg(long)]
+    no_credential: bool,
+}
+
+/// What is to be shown from now on.
+enum Showing {
+    /// What was shown before.
+    Same,
+    This(UpstreamCredential),
+    /// A certificate that the upstream does not know yet.
+    Joining(JoinToken),
+}
+
+impl Shown {
+    fn read(self) -> Result<Showing, Stop> {
+        let Self { client_certificate, client_key, token, no_credential } = self;
+        if no_credential {
+            return Ok(Showing::This(UpstreamCredential::default()));
+        }
+        if let (Some(certificate), Some(key)) = (client_certificate, client_key) {
+            let (certificate, key) = (text(&certificate)?, text(&key)?);
+            ClientCertificate::from_pem(&certificate, &key)?;
+            return Ok(Showing::This(UpstreamCredential { certificate, key, ..UpstreamCredential::default() }));
+        }
+        let Some(token) = token else { return Ok(Showing::Same) };
+        let token = if token == "-" { first_line()? } else { token };
+        if let Ok(secret) = Secret::parse(token.trim()) {
+            let token = secret.expose().to_owned();
+            return Ok(Showing::This(UpstreamCredential { token, ..UpstreamCredential::default() }));
+        }
+        Ok(Showing::Joining(token.parse::<JoinToken>().map_err(|error| Stop::usage(error.to_string()))?))
+    }
+}
+
+/// The first line of standard input: of no more bytes than a token has.
+fn first_line() -> Result<String, Stop> {
+    let mut line = String::new();
+    let mut input = BufReader::new(std::io::stdin().take(MAX_TOKEN_BYTES as u64));
+    input.read_line(&mut line).map_err(|error| Stop::failed(format!("standard input cannot be read: {error}")))?;
+    Ok(line)
+}
+
+/// Joins the upstream as a certificate that is made for it, when it is to be joined. Gives the settings with what it is shown, and its own certificate.
+async fn join(
+    name: &UpstreamName,
+    server: &str,
+    showing: Showing,
+    settings: UpstreamSettings,
+    out: &Out,
+) -> Result<UpstreamSettings, Stop> {
+    let token = match showing {
+        Showing::Same => return Ok(settings),
+        Showing::This(credential) => return Ok(UpstreamSettings { credential, ..settings }),
+        Showing::Joining(token) => token,
+    };
+    let ours = ClientCertificate::generate(&format!("headwater-{name}"), now())?;
+    let client = Client::new(Vec::new(), Limits::default());
+    let theirs = client.join(server, &token, &ours, now()).await?;
+    out.say(format!("joined as {}, by the certificate {}", token.client_name, ours.fingerprint()));
+    let credential = UpstreamCredential {
+        certificate: ours.certificate().to_owned(),
+        key: ours.key().to_owned(),
+        ..UpstreamCredential::default()
+    };
+    Ok(UpstreamSettings { credential, certificate: theirs, ..settings })
+}
+
 impl Settings {
-    /// What is said here, and the rest as it was.
-    fn over(self, before: UpstreamSettings) -> Result<UpstreamSettings, Stop> {
+    /// What is said here, and the rest as it was; and what is to be shown.
+    fn over(self, before: UpstreamSettings) -> Result<(UpstreamSettings, Showing), Stop> {
         let certificate = self.certificate.as_deref().map(certificate).transpose()?;
         let keyring = self.verify_signature.as_deref().map(keyring).transpose()?;
-        Ok(UpstreamSettings {
+        let showing = self.credential.read()?;
+        let settings = UpstreamSettings {
             filter: self.filter.map_or(before.filter, |filter| filter.to_string()),
             public: self.public.map_or(before.public, |public| public == OnOff::On),
             both_families: self.both_families.map_or(before.both_families, |both| both == OnOff::On),
             every: self.schedule.map_or(before.every, |Seconds(every)| every),
             keep: self.keep.unwrap_or(before.keep),
+            keep_days: self.keep_days.unwrap_or(before.keep_days),
+            keep_aliased: self.keep_aliased.map_or(before.keep_aliased, |keep| keep == OnOff::On),
             grace: self.grace.map_or(before.grace, |Seconds(grace)| grace),
             certificate: certificate.unwrap_or(before.certificate),
             rate: self.rate.map_or(before.rate, |mib| u64::from(mib) << 20),
             connections: self.connections.unwrap_or(before.connections),
             keyring: keyring.unwrap_or(before.keyring),
-        })
+            upstream_project: self.upstream_project.unwrap_or(before.upstream_project),
+            credential: before.credential,
+        };
+        Ok((settings, showing))
     }
 }
 
+fn text(path: &Path) -> Result<String, Stop> {
+    std::fs::read_to_string(path).map_err(|error| Stop::failed(format!("{} cannot be read: {error}", path.display())))
+}
+
 fn certificate(path: &Path) -> Result<String, Stop> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Stop::failed(format!("{} cannot be read: {error}", path.display())))?;
+    let text = text(path)?;
     Trust::from_pem(&text)?;
     Ok(text)
 }
@@ -127,7 +237,12 @@ fn certificate(path: &Path) -> Result<String, Stop> {
 /// What only documents have cannot be asked of an API.
 fn fits(protocol: UpstreamProtocol, settings: &UpstreamSettings) -> Result<(), Stop> {
     if protocol == UpstreamProtocol::SimpleStreams {
-        return Ok(());
+        return match settings.upstream_project.as_str() {
+            "" => Ok(()),
+            project => Err(Stop::usage(format!(
+                "simplestreams knows no projects; leave --upstream-project out, and put /p/{project} behind the address of a Headwater"
+            ))),
+        };
     }
     if settings.filter.parse::<Selection>()?.asks_for_fields() {
         return Err(Stop::usage(format!(
@@ -154,8 +269,16 @@ fn keyring(path: &Path) -> Result<String, Stop> {
 
 pub(super) async fn add(args: Add, app: &App, out: &Out) -> Result<(), Stop> {
     let Add { name, server, protocol, settings, project: InProject { project } } = args;
-    let settings = settings.over(UpstreamSettings::default())?;
+    let (settings, showing) = settings.over(UpstreamSettings::default())?;
     fits(protocol, &settings)?;
+    // A token to join with is good once: nothing else should be wrong by then.
+    if app.catalog.upstream(&name).await.is_ok() {
+        return Err(CatalogError::UpstreamExists(name).into());
+    }
+    if app.catalog.project(&Viewer::operator(), &project).await?.is_none() {
+        return Err(CatalogError::NoProject(project.to_string()).into());
+    }
+    let settings = join(&name, &server, showing, settings, out).await?;
     // Told now rather than by the first run.
     let trust = Trust::from_pem(&settings.certificate)?;
     let asked = Client::new(Vec::new(), Limits::default()).server(&server, &trust)?;
@@ -168,8 +291,9 @@ pub(super) async fn add(args: Add, app: &App, out: &Out) -> Result<(), Stop> {
 pub(super) async fn edit(args: Edit, app: &App, out: &Out) -> Result<(), Stop> {
     let Edit { name, settings } = args;
     let upstream = app.catalog.upstream(&name).await?;
-    let settings = settings.over(upstream.settings)?;
+    let (settings, showing) = settings.over(upstream.settings)?;
     fits(upstream.protocol, &settings)?;
+    let settings = join(&name, &upstream.server, showing, settings, out).await?;
     app.catalog.edit_upstream(&name, &settings, now()).await?;
     out.say(format!("changed the upstream {name}"));
     Ok(())

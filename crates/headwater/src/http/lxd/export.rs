@@ -6,13 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
-use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
+use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::lxd::export;
 use http::request::Parts;
 use http::{Response, StatusCode, header};
-use sha2::{Digest, Sha256};
 
 use super::{Ask, Body, Failure, State, images};
 use crate::catalog::StoredImage;
@@ -86,23 +84,15 @@ pub(super) async fn files(state: &State, image: &Image) -> Result<Files, Failure
 }
 
 async fn multipart(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Files, Failure> {
-    let boundary = boundary(&image.fingerprint);
+    let boundary = export::boundary(&image.fingerprint);
+    let [first, second, end] = export::form(&image.fingerprint, image.image_type, &metadata, &root);
     let mut parts = Vec::with_capacity(5);
-    let names = [
-        ("metadata", export::metadata(&image.fingerprint, &metadata), metadata),
-        (export::root_part(image.image_type), export::root(&image.fingerprint, &root), root),
-    ];
-    for (at, (field, name, file)) in names.into_iter().enumerate() {
+    for (head, file) in [(first, metadata), (second, root)] {
         let blob = files::open(&state.app.blobs, file).await?;
-        let line = if at == 0 { "" } else { "\r\n" };
-        let head = format!(
-            "{line}--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n"
-        );
         parts.push(Part::Bytes(Bytes::from(head)));
         parts.push(Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool))));
     }
-    parts.push(Part::Bytes(Bytes::from(format!("\r\n--{boundary}--\r\n"))));
+    parts.push(Part::Bytes(Bytes::from(end)));
     Ok(Files { content_type: format!("multipart/form-data; boundary={boundary}"), body: Body::parts(parts) })
 }
 
@@ -112,12 +102,4 @@ async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFil
     respond::set(&mut response, header::CONTENT_TYPE, content_type);
     respond::set(&mut response, header::CACHE_CONTROL, REVALIDATE);
     Ok(response)
-}
-
-/// 60 characters, as Go's are; the same every time, so that the length is. They come out of the hash of the very bytes that they
-/// stand between, so that no file can be made to hold them.
-fn boundary(fingerprint: &Fingerprint) -> String {
-    let mut text = HEXLOWER.encode(&Sha256::digest(format!("boundary of {fingerprint}")));
-    text.truncate(60);
-    text
 }

@@ -172,7 +172,7 @@ async fn an_image_is_placed_where_its_upstream_has_it(home: &Home) {
     assert_eq!(versions, [("20240101", 2), ("20240102", 1)]);
     assert_eq!(product.versions[0].extra["pubname"], json!("example-12"));
     let rows = catalog.mirrored(id, None, 100).await.unwrap();
-    let rows: Vec<_> = rows.iter().map(|row| (row.version.as_str(), row.gone_at, row.here)).collect();
+    let rows: Vec<_> = rows.iter().map(|row| (row.version.as_str(), row.gone_at, row.came_at.is_some())).collect();
     assert_eq!(rows, [("20240101", None, true), ("20240101", None, true), ("20240102", None, true)]);
     assert_eq!(catalog.mirrored(id, Some(&image(2).fingerprint), 100).await.unwrap().len(), 1);
     // A name that leads to the newest.
@@ -301,7 +301,7 @@ async fn images_go_when_no_upstream_lists_them(home: &Home) {
     assert_eq!(catalog.remove_mirrored(two, &[of(2)], minute(7)).await.unwrap(), 1);
     catalog.delete_image(&project("default"), &of(3), minute(8)).await.unwrap();
     let rows = catalog.mirrored(one, None, 100).await.unwrap();
-    assert_eq!(rows.iter().map(|row| (row.fingerprint, row.here)).collect::<Vec<_>>(), [(of(3), false)]);
+    assert_eq!(rows.iter().map(|row| (row.fingerprint, row.came_at.is_some())).collect::<Vec<_>>(), [(of(3), false)]);
 }
 
 async fn an_upstream_that_is_removed_leaves_its_images(home: &Home) {

@@ -20,6 +20,7 @@ mod opening;
 mod operations;
 mod reading;
 mod removing;
+mod retention;
 mod stream_keys;
 mod succeeding;
 

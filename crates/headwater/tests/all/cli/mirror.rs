@@ -1,5 +1,7 @@
 //! `headwater mirror …`: what is kept of upstreams, and what is refused.
 
+use sha2::Digest as _;
+
 use super::kit::House;
 
 #[test]
@@ -45,4 +47,64 @@ fn what_an_upstream_cannot_have_is_refused() {
     assert_eq!(edited.code, Some(2), "{}", edited.err);
     let shown = house.run(&["mirror", "show", "up", "--format", "json"]).json();
     assert_eq!(shown["filter"], "os=debian", "and nothing was changed");
+}
+
+/// A certificate and its key in files of the house, and the certificate's SHA-256.
+fn client_certificate(house: &House, name: &str) -> (String, String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let print = data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(certificate.der()));
+    let file = |ending: &str, text: String| house.file(&format!("{name}.{ending}"), text.as_bytes());
+    (file("crt", certificate.pem()), file("key", key.serialize_pem()), print)
+}
+
+#[test]
+fn what_an_upstream_is_shown_is_kept_and_never_told() {
+    let house = House::new();
+    let token = format!("hw_{}", "a".repeat(40));
+    let (certificate, key, print) = client_certificate(&house, "one");
+    let (other, _, _) = client_certificate(&house, "other");
+    let url = "https://images.example";
+    house.run(&["mirror", "add", "up", url, "--protocol", "lxd", "--token", &token, "--upstream-project", "ci"]).ok();
+    let in_address = format!("https://images.example/t/{token}/p/team");
+    house.run(&["mirror", "add", "address", &in_address]).ok();
+    let show = |name: &str| house.run(&["mirror", "show", name, "--format", "json"]).json();
+    assert_eq!((&show("up")["credential"], &show("up")["upstream_project"]), (&"token".into(), &"ci".into()));
+    assert_eq!(show("address")["server"], "https://images.example/t/…/p/team");
+    let from_input = house.run_with(&["mirror", "edit", "address", "--token", "-"], format!("{token}\n").as_bytes());
+    from_input.ok();
+    assert_eq!(show("address")["credential"], "token");
+    house.run(&["mirror", "edit", "up", "--client-certificate", &certificate, "--client-key", &key]).ok();
+    assert_eq!(
+        (&show("up")["credential"], &show("up")["client_fingerprint"]),
+        (&"certificate".into(), &print.as_str().into())
+    );
+    house.run(&["mirror", "edit", "up", "--keep", "3"]).ok();
+    assert_eq!(show("up")["credential"], "certificate", "what is not named stays");
+    let secret = house.read(&key);
+    let secret = String::from_utf8(secret).unwrap().lines().nth(1).unwrap().to_owned();
+    for told in [["mirror", "list"], ["mirror", "status"], ["audit", "--quiet"], ["project", "list"]] {
+        for format in ["table", "json", "yaml"] {
+            let ran = house.run(&[&told[..], &["--format", format]].concat()).ok();
+            assert!(!ran.out.contains(&token) && !ran.out.contains(&secret), "{}", ran.out);
+        }
+    }
+    let audit = house.run(&["audit", "--format", "json"]).json();
+    let kinds: Vec<_> = audit.as_array().unwrap().iter().map(|line| line["detail"]["credential"].clone()).collect();
+    assert_eq!(kinds, ["token", "", "token", "certificate", "certificate"]);
+    house.run(&["mirror", "edit", "up", "--no-credential"]).ok();
+    assert_eq!((&show("up")["credential"], &show("up")["client_fingerprint"]), (&"".into(), &serde_json::Value::Null));
+
+    let another = ["mirror", "edit", "up", "--client-certificate", &other, "--client-key", &key];
+    let why = "the credential for the server cannot be used: the key is another certificate's, or of a kind that is not known here";
+    house.run(&another).fails(1, why);
+    assert_eq!(house.run(&["mirror", "edit", "up", "--client-certificate", &other]).code, Some(2));
+    assert_eq!(house.run(&["mirror", "edit", "up", "--no-credential", "--token", &token]).code, Some(2));
+    let nonsense = "this is no token to join with; copy it again, whole and in one line";
+    house.run(&["mirror", "edit", "up", "--token", "nonsense"]).fails(2, nonsense);
+    house.run(&["mirror", "edit", "address", "--upstream-project", "ci"]).fails(
+        2,
+        "simplestreams knows no projects; leave --upstream-project out, and put /p/ci behind the address of a Headwater",
+    );
+    assert_eq!(show("up")["credential"], "", "and nothing was changed");
 }

@@ -3,7 +3,7 @@
 mod direct;
 pub(crate) mod kit;
 mod lxd;
-mod people;
+pub(crate) mod people;
 mod push;
 mod refresh;
 mod streams;

@@ -158,11 +158,16 @@ impl Mirror {
     }
 
     pub(crate) async fn with(stub: &Stub, protocol: UpstreamProtocol, settings: UpstreamSettings) -> Self {
+        Self::at(&stub.url(), &stub.pem, protocol, settings).await
+    }
+
+    /// Of the server at that address, with that certificate.
+    pub(crate) async fn at(url: &str, pem: &str, protocol: UpstreamProtocol, settings: UpstreamSettings) -> Self {
         let server = Server::new().await;
-        let settings = UpstreamSettings { certificate: stub.pem.clone(), public: true, ..settings };
+        let settings = UpstreamSettings { certificate: pem.to_owned(), public: true, ..settings };
         let project = ProjectName::default_project();
         let catalog = &server.app.catalog;
-        catalog.create_upstream(&name(), &project, protocol, &stub.url(), &settings, now()).await.unwrap();
+        catalog.create_upstream(&name(), &project, protocol, url, &settings, now()).await.unwrap();
         Self { server, events: Arc::default() }
     }
 

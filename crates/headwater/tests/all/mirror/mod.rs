@@ -3,6 +3,8 @@
 mod bundles;
 mod hostile;
 mod kit;
+mod private;
+mod push;
 mod running;
 mod signed;
 mod transfers;

@@ -1,8 +1,9 @@
 //! Runs against upstreams that do what they should.
 
-use headwater::catalog::{UpstreamProtocol, UpstreamSettings};
+use headwater::catalog::{AliasTarget, UpstreamProtocol, UpstreamSettings};
 use headwater::mirror::{Course, Event, MirrorError, Terms, Worker};
 use headwater_formats::names::ProjectName;
+use headwater_formats::timestamp::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +89,33 @@ async fn what_is_not_listed_any_more_goes_after_the_grace() {
     assert_eq!(run.removed, 2);
     let left = ["bookworm 20250102_07:42", "bookworm 20250102_07:42", "trixie 20250102_07:42"];
     assert_eq!(mirror.listed().await, left, "the last version of a product stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_young_or_has_an_alias_stays_if_it_is_asked_for() {
+    let world = world();
+    let stub = world.serve().await;
+    let settings = UpstreamSettings { keep_days: 2, keep_aliased: true, ..UpstreamSettings::default() };
+    let mirror = Mirror::with(&stub, UpstreamProtocol::SimpleStreams, settings).await;
+    mirror.runs().await;
+    world.take_away("bookworm", "20250101_07:42");
+    mirror.runs().await;
+    let run = mirror.run_at(tomorrow, Terms::default()).await.unwrap();
+    assert_eq!(run.removed, 0, "it came a day ago");
+    let catalog = &mirror.server.app.catalog;
+    let project = ProjectName::default_project();
+    let products = mirror.products().await;
+    let named = products[0].versions[0].images[0].fingerprint;
+    let target = AliasTarget::Image(named);
+    catalog.create_alias(&project, &"mine".parse().unwrap(), "", &target, now()).await.unwrap();
+    fn next_week() -> Timestamp {
+        now().plus_seconds(7 * 24 * 3600)
+    }
+    let others = products[0].versions[0].images.len() as u64 - 1;
+    assert_eq!(mirror.run_at(next_week, Terms::default()).await.unwrap().removed, others);
+    assert_eq!(mirror.products().await[0].versions[0].images[0].fingerprint, named);
+    catalog.delete_alias(&project, &"mine".parse().unwrap(), now()).await.unwrap();
+    assert_eq!(mirror.run_at(next_week, Terms::default()).await.unwrap().removed, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
