@@ -39,6 +39,7 @@ mod place;
 mod plans;
 mod products;
 mod projects;
+mod promises;
 mod records;
 mod remove;
 mod rows;
@@ -79,6 +80,7 @@ pub use mirrored::{Given, GivenProduct, Mirrored};
 pub use operations::{Join, MOST_LISTED, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
 pub use products::Listed;
 pub use projects::Project;
+pub use promises::{Cached, Kept, Promise, Unproven};
 pub use saved_views::SavedView;
 pub use stream_keys::KeptKey;
 pub use upstreams::{

@@ -52,6 +52,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!(8, "0008_deltas"),
     migration!(9, "0009_upstreams"),
     migration!(10, "0010_records_in_order"),
+    migration!(11, "0011_promises"),
 ];
 
 /// The migration with the texts of lists, which are made of the rows that are there.

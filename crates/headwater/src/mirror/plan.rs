@@ -105,6 +105,8 @@ pub(super) fn plan(
                 listed.insert(image.fingerprint);
                 plan.listed += 1;
                 match (noted.get(&image.fingerprint), present.contains(&image.fingerprint)) {
+                    // It would turn out to be wrong again.
+                    (Some(row), false) if row.wrong && settings.lazy => {}
                     (_, false) => take.images.push(TakeImage {
                         version: version.name.clone(),
                         version_extra: version.extra.clone(),
@@ -249,6 +251,7 @@ mod tests {
             version: version(number % 10).to_string(),
             gone_at: gone.map(|at| Timestamp::from_unix(at).unwrap()),
             here: true,
+            wrong: false,
         }
     }
 

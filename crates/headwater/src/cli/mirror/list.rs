@@ -10,7 +10,7 @@ use super::super::out::Out;
 use super::super::stop::Stop;
 use super::super::{human, now};
 use crate::app::App;
-use crate::catalog::{Upstream, UpstreamRun};
+use crate::catalog::{Kept, Upstream, UpstreamRun};
 
 /// List upstreams
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,9 @@ struct Row<'a> {
     signed: bool,
     rate_bytes: u64,
     connections: u32,
+    lazy: bool,
+    cache_size_bytes: u64,
+    cache_age: String,
     created_at: String,
 }
 
@@ -73,6 +76,9 @@ impl<'a> Row<'a> {
             signed: !settings.keyring.is_empty(),
             rate_bytes: settings.rate,
             connections: settings.connections,
+            lazy: settings.lazy,
+            cache_size_bytes: settings.cache_size,
+            cache_age: Seconds(settings.cache_age).to_string(),
             created_at: upstream.created_at.rfc3339(),
         }
     }
@@ -89,7 +95,7 @@ fn shown(server: &str) -> String {
 }
 
 pub(super) async fn list(_: &List, app: &App, out: &Out) -> Result<(), Stop> {
-    let mut list = out.list(&["NAME", "PROJECT", "PROTOCOL", "SERVER", "FILTER", "EVERY"]);
+    let mut list = out.list(&["NAME", "PROJECT", "PROTOCOL", "SERVER", "FILTER", "EVERY", "LAZY"]);
     for upstream in app.catalog.upstreams().await? {
         let row = Row::new(&upstream);
         let every = if upstream.settings.every > 0 { row.schedule.clone() } else { "by hand".to_owned() };
@@ -101,6 +107,7 @@ pub(super) async fn list(_: &List, app: &App, out: &Out) -> Result<(), Stop> {
                 row.server.clone(),
                 row.filter.to_owned(),
                 every,
+                if row.lazy { "yes" } else { "no" }.to_owned(),
             ]
         })?;
     }
@@ -120,6 +127,23 @@ struct State<'a> {
     state: &'static str,
     last_run: Option<Ended<'a>>,
     next_run_at: Option<String>,
+    /// Of a lazy one.
+    held: Option<Held>,
+}
+
+/// What is here of what an upstream promises.
+#[derive(Serialize)]
+struct Held {
+    files: u64,
+    bytes: u64,
+    of_files: u64,
+    of_bytes: u64,
+}
+
+impl From<Kept> for Held {
+    fn from(kept: Kept) -> Self {
+        Self { files: kept.here, bytes: kept.here_bytes, of_files: kept.files, of_bytes: kept.bytes }
+    }
 }
 
 #[derive(Serialize)]
@@ -158,7 +182,8 @@ pub(super) async fn status(args: Status, app: &App, out: &Out) -> Result<(), Sto
         Some(name) => vec![app.catalog.upstream(name).await?],
         None => app.catalog.upstreams().await?,
     };
-    let mut list = out.list(&["NAME", "STATE", "LAST RUN", "LISTED", "TAKEN", "FAILED", "REMOVED", "NEXT RUN", "WHY"]);
+    let columns = ["NAME", "STATE", "LAST RUN", "LISTED", "TAKEN", "FAILED", "REMOVED", "NEXT RUN", "HELD", "WHY"];
+    let mut list = out.list(&columns);
     for upstream in upstreams {
         let last = upstream.last_run.as_ref();
         let state = match last {
@@ -167,13 +192,20 @@ pub(super) async fn status(args: Status, app: &App, out: &Out) -> Result<(), Sto
             Some(run) if !run.why.is_empty() => "failed",
             Some(_) => "waiting",
         };
+        let held = match upstream.settings.lazy {
+            true => Some(Held::from(app.catalog.kept(upstream.id).await?)),
+            false => None,
+        };
         let row = State {
             name: &upstream.name,
             project: &upstream.project,
             state,
             last_run: last.map(Ended::from),
             next_run_at: upstream.due_at.map(Timestamp::rfc3339),
+            held,
         };
+        let held = row.held.as_ref();
+        let held = held.map(|held| format!("{} of {}", human::size(held.bytes), human::size(held.of_bytes)));
         let number = |of: fn(&UpstreamRun) -> u64| last.map(|run| human::count(of(run))).unwrap_or_default();
         list.add(&row, || {
             vec![
@@ -185,6 +217,7 @@ pub(super) async fn status(args: Status, app: &App, out: &Out) -> Result<(), Sto
                 number(|run| run.failed),
                 number(|run| run.removed),
                 upstream.due_at.map_or_else(|| "by hand".to_owned(), human::minute),
+                held.clone().unwrap_or_default(),
                 last.map(|run| run.why.clone()).unwrap_or_default(),
             ]
         })?;

@@ -3,22 +3,20 @@
 //! One file is sent as it is, with the name that clients save it under. Two files are sent as `multipart/form-data`, in the order
 //! in which they are hashed. Unlike the daemons we send the length of that too, which gives clients a percentage.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use headwater_formats::digest::{Fingerprint, FingerprintPrefix};
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::lxd::export;
 use http::request::Parts;
-use http::{Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::{Ask, Body, Failure, State, images};
 use crate::catalog::StoredImage;
 use crate::http::body::Part;
 use crate::http::conditional::Validators;
-use crate::http::file_body::FileBody;
+use crate::http::content::content;
 use crate::http::files::{self, OpenError};
 use crate::http::held;
 use crate::http::respond::{self, OpenFile};
@@ -33,7 +31,9 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
         images::open(ask, prefix.clone()).await?;
     let sent = match image.files {
         ImageFiles::Unified(file) => single(state, request, &image, file).await,
-        ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await,
+        ImageFiles::Split { metadata, root } => {
+            split(state, &image, metadata, root, request.method == Method::HEAD).await
+        }
     };
     if let Err(Failure::File(OpenError::Missing(_))) = sent {
         // Deleted and swept since it was found: then it is not there, as for who asks a moment later.
@@ -53,12 +53,11 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
 }
 
 async fn single(state: &State, request: &Parts, image: &Image, file: ImageFile) -> Result<Response<Body>, Failure> {
-    let blob = files::open(&state.app.blobs, file).await?;
+    let validators = Validators { etag: Some(files::etag(&file.digest)), modified: Some(image.uploaded_at) };
     let open = OpenFile {
-        file: blob.file,
-        size: blob.size,
+        content: content(state, file, !respond::wants_bytes(request, file.size, &validators)).await?,
         content_type: "application/octet-stream",
-        validators: Validators { etag: Some(files::etag(&file.digest)), modified: Some(image.uploaded_at) },
+        validators,
         cache: REVALIDATE.into(),
         save_as: Some(export::unified(&image.fingerprint, &file)),
     };
@@ -77,37 +76,49 @@ pub(super) struct Files {
 pub(super) async fn files(state: &State, image: &Image) -> Result<Files, Failure> {
     match image.files {
         ImageFiles::Unified(file) => {
-            let blob = files::open(&state.app.blobs, file).await?;
-            let part = Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool)));
+            let part = content(state, file, false).await?.part(0, file.size, &state.pool);
             Ok(Files { content_type: "application/octet-stream".to_owned(), body: Body::parts([part]) })
         }
-        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root).await,
+        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root, false).await,
     }
 }
 
-async fn multipart(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Files, Failure> {
+async fn multipart(
+    state: &State,
+    image: &Image,
+    metadata: ImageFile,
+    root: ImageFile,
+    unread: bool,
+) -> Result<Files, Failure> {
     let boundary = boundary(&image.fingerprint);
     let mut parts = Vec::with_capacity(5);
+    // Side by side: when both have to come, the second one need not wait for the first.
+    let (first, second) = tokio::try_join!(content(state, metadata, unread), content(state, root, unread))?;
     let names = [
-        ("metadata", export::metadata(&image.fingerprint, &metadata), metadata),
-        (export::root_part(image.image_type), export::root(&image.fingerprint, &root), root),
+        ("metadata", export::metadata(&image.fingerprint, &metadata), metadata, first),
+        (export::root_part(image.image_type), export::root(&image.fingerprint, &root), root, second),
     ];
-    for (at, (field, name, file)) in names.into_iter().enumerate() {
-        let blob = files::open(&state.app.blobs, file).await?;
+    for (at, (field, name, file, content)) in names.into_iter().enumerate() {
         let line = if at == 0 { "" } else { "\r\n" };
         let head = format!(
             "{line}--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
              Content-Type: application/octet-stream\r\n\r\n"
         );
         parts.push(Part::Bytes(Bytes::from(head)));
-        parts.push(Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool))));
+        parts.push(content.part(0, file.size, &state.pool));
     }
     parts.push(Part::Bytes(Bytes::from(format!("\r\n--{boundary}--\r\n"))));
     Ok(Files { content_type: format!("multipart/form-data; boundary={boundary}"), body: Body::parts(parts) })
 }
 
-async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
-    let Files { content_type, body } = multipart(state, image, metadata, root).await?;
+async fn split(
+    state: &State,
+    image: &Image,
+    metadata: ImageFile,
+    root: ImageFile,
+    unread: bool,
+) -> Result<Response<Body>, Failure> {
+    let Files { content_type, body } = multipart(state, image, metadata, root, unread).await?;
     let mut response = respond::with(StatusCode::OK, "application/octet-stream", body);
     respond::set(&mut response, header::CONTENT_TYPE, content_type);
     respond::set(&mut response, header::CACHE_CONTROL, REVALIDATE);

@@ -3,6 +3,7 @@
 mod bundles;
 mod hostile;
 mod kit;
+mod lazy;
 mod running;
 mod signed;
 mod transfers;
