@@ -125,6 +125,13 @@ impl Blobs {
         open::open(&self.layout, digest)
     }
 
+    /// Opens a file on its way for reading, whoever writes it, as far as it came; the store's own when it is in place. `None` when there is neither.
+    ///
+    /// Its bytes may be thrown away, or be others, until somebody found them right: who reads them asks who writes them.
+    pub fn open_coming(&self, digest: &Digest) -> Result<Option<std::fs::File>, BlobError> {
+        partial::open(&self.layout, digest)
+    }
+
     /// The length of a blob in bytes; `None` when there is none with this digest.
     pub fn stat(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
         open::stat(&self.layout, digest)

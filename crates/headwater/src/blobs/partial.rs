@@ -139,6 +139,15 @@ pub(super) fn begin(layout: &Arc<Layout>, digest: &Digest, size: u64) -> Result<
     }
 }
 
+/// See [`super::Blobs::open_coming`].
+pub(super) fn open(layout: &Layout, digest: &Digest) -> Result<Option<File>, BlobError> {
+    match File::open(layout.partial(digest)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(open::open(layout, digest)?.map(|blob| blob.file)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Partial {
     /// Lets all bytes, also those that are there, go through another SHA-256 computation: the fingerprint of a split image goes on from
     /// its metadata file to its root file.

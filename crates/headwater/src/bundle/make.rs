@@ -85,6 +85,11 @@ impl Bundles {
         let known = before.as_ref().map(|state| state.files.clone()).unwrap_or_default();
         let seen = before.as_ref().map(|state| state.images.clone()).unwrap_or_default();
         let body = self.read(&request, &known, &seen).await?;
+        let digests: Vec<Digest> = body.carried.iter().map(|file| file.digest).collect();
+        match self.publisher.catalog.absent(&digests).await?.len() {
+            0 => {}
+            absent => return Err(BundleError::Promised { files: absent }),
+        }
         blocking(move || write(&blobs, request, before, body)).await
     }
 

@@ -89,6 +89,18 @@ pub enum BundleError {
     /// A file that an image needs.
     #[error("the file {0} is missing or damaged in the store; `headwater verify` tells more")]
     Store(Digest),
+    /// Files that are not here.
+    #[error(
+        "{} of the files to carry {} not here, because a lazy upstream only promises {}; have it keep all of them (`headwater mirror edit NAME --lazy \
+         off`, then `headwater mirror run NAME`), or leave those images out with --only",
+        files,
+        if *files == 1 { "is" } else { "are" },
+        if *files == 1 { "it" } else { "them" }
+    )]
+    Promised {
+        /// How many.
+        files: usize,
+    },
     /// The manifest became larger than one may be.
     #[error("the manifest has more than {0} bytes, which is the limit; make several bundles, each with another --only")]
     TooLarge(u64),

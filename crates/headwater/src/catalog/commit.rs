@@ -12,7 +12,7 @@ use super::place::place;
 use super::records::Changed;
 use super::rows::{self, ImageRow, preference, to_json};
 use super::sight::{Sight, project_id};
-use super::{Catalog, CatalogError, ImageAlias, StoredImage, bump_revision, changes, deltas, names};
+use super::{Catalog, CatalogError, ImageAlias, Promise, StoredImage, bump_revision, changes, deltas, names, promises};
 use crate::auth::{Actor, IdentityId};
 
 /// An image whose bytes are durable, ready to be listed.
@@ -80,6 +80,30 @@ impl Catalog {
         &self,
         new: &[NewImage],
         now: Timestamp,
+        ensure: impl FnMut(usize) -> std::io::Result<()> + Send,
+    ) -> Result<Vec<Committed>, CatalogError> {
+        self.commit_all(new, None, now, ensure).await
+    }
+
+    /// Lists images of an upstream whose bytes need not be here: it promises each of their files, which come when somebody asks for them. `promises` has
+    /// an entry for each image, in the same order. Otherwise as [`Catalog::commit_images`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn promise_images(
+        &self,
+        new: &[NewImage],
+        promises: &[Vec<Promise>],
+        now: Timestamp,
+    ) -> Result<Vec<Committed>, CatalogError> {
+        self.commit_all(new, Some(promises), now, |_| Ok(())).await
+    }
+
+    async fn commit_all(
+        &self,
+        new: &[NewImage],
+        promises: Option<&[Vec<Promise>]>,
+        now: Timestamp,
         mut ensure: impl FnMut(usize) -> std::io::Result<()> + Send,
     ) -> Result<Vec<Committed>, CatalogError> {
         let mut tx = self.engine.write().await?;
@@ -92,12 +116,13 @@ impl Catalog {
                 _ => project_id(&mut tx, &new.project).await?,
             };
             project = Some((&new.project, id));
-            let image = self.take_in(&mut tx, id, new, now, &mut shown, || ensure(number)).await?;
+            let promised = promises.map(|all| all.get(number).map(Vec::as_slice).unwrap_or_default());
+            let image = self.take_in(&mut tx, id, (new, promised), now, &mut shown, || ensure(number)).await?;
             products.extend(image.product);
             taken.push(image);
         }
         // When all were there already, nothing was changed.
-        let changed = taken.iter().any(|image| image.new);
+        let changed = taken.iter().any(|image| image.new || image.fulfilled);
         if changed {
             let listed = taken.iter().zip(new).filter(|(image, _)| image.new);
             let roots = listed.filter_map(|(_, new)| match &new.image.files {
@@ -127,24 +152,30 @@ impl Catalog {
         &self,
         tx: &mut Tx,
         project: i64,
-        new: &NewImage,
+        (new, promised): (&NewImage, Option<&[Promise]>),
         now: Timestamp,
         shown: &mut Changed,
         ensure: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<Taken, CatalogError> {
         let sql = "SELECT id FROM images WHERE project_id = $1 AND fingerprint = $2";
         if let Some(row) = tx.row(sql, values![project, new.image.fingerprint.to_string()]).await? {
-            return Ok(Taken { project, id: row.int(0)?, new: false, product: None });
+            let id = row.int(0)?;
+            let fulfilled = promised.is_none() && is_promised(tx, id).await?;
+            if fulfilled {
+                ensure().map_err(CatalogError::Bytes)?;
+                keep_files(tx, &new.image).await?;
+                let sql = "UPDATE upstream_images SET proof = 'right' WHERE fingerprint = $1 \
+                     AND upstream_id IN (SELECT u.id FROM upstreams u WHERE u.project_id = $2)";
+                tx.execute(sql, values![new.image.fingerprint.to_string(), project]).await?;
+            }
+            return Ok(Taken { project, id, new: false, fulfilled, product: None });
         }
-        ensure().map_err(CatalogError::Bytes)?;
-        for (_, file) in new.image.files.iter() {
-            changes::format(tx, &file.digest.to_string(), file.format.extension()).await?;
-            tx.execute(
-                "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) \
-                 ON CONFLICT (digest) DO UPDATE SET format = excluded.format, retired_at = NULL",
-                values![file.digest.to_string(), rows::signed(file.size)?, file.format.extension()],
-            )
-            .await?;
+        match promised {
+            None => {
+                ensure().map_err(CatalogError::Bytes)?;
+                keep_files(tx, &new.image).await?;
+            }
+            Some(_) => keep_promised(tx, &new.image).await?,
         }
         let (place, replaces) = match &new.given {
             Some(given) if given.placed => match place_given(tx, project, &new.image, given).await? {
@@ -156,7 +187,15 @@ impl Catalog {
         let id = insert(tx, project, new, place.as_ref(), &self.actor, now).await?;
         self.record_image(tx, new, now).await?;
         if let Some(given) = &new.given {
-            mirrored::note(tx, &new.image.fingerprint, given).await?;
+            let split = matches!(new.image.files, ImageFiles::Split { .. });
+            // A unified image is called by the hash of its file, which is always compared.
+            let proof = if promised.is_some() && split { "open" } else { "right" };
+            mirrored::note(tx, &new.image.fingerprint, given, proof).await?;
+            for promise in promised.unwrap_or_default() {
+                if let Some(upstream) = given.upstream {
+                    promises::keep(tx, upstream, promise, now).await?;
+                }
+            }
         }
         for old in replaces {
             mirrored::replace(tx, project, &old, id, now).await?;
@@ -187,7 +226,7 @@ impl Catalog {
             let detail = [("target", target.as_str())];
             record(tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
         }
-        Ok(Taken { project, id, new: true, product: place.map(|(product, _)| product) })
+        Ok(Taken { project, id, new: true, fulfilled: false, product: place.map(|(product, _)| product) })
     }
 
     async fn record_image(&self, tx: &mut Tx, new: &NewImage, now: Timestamp) -> Result<(), CatalogError> {
@@ -203,6 +242,39 @@ impl Catalog {
         detail.extend(from.as_deref().map(|from| ("repacked_from", from)));
         record(tx, &self.actor, Action::ImageCreated, project, &image.fingerprint.to_string(), &detail, now).await
     }
+}
+
+/// Whether a file of this image is not here.
+async fn is_promised(tx: &mut Tx, image: i64) -> Result<bool, CatalogError> {
+    let sql = "SELECT 1 FROM image_files f JOIN blobs b ON b.digest = f.digest WHERE f.image_id = $1 AND b.present = 0";
+    Ok(tx.row(sql, values![image]).await?.is_some())
+}
+
+/// Writes down the files of an image, which are here. What an upstream said of their length and format counts for nothing any more.
+async fn keep_files(tx: &mut Tx, image: &Image) -> Result<(), CatalogError> {
+    for (_, file) in image.files.iter() {
+        changes::format(tx, &file.digest.to_string(), file.format.extension()).await?;
+        tx.execute(
+            "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) ON CONFLICT (digest) DO UPDATE \
+             SET format = excluded.format, retired_at = NULL, present = 1, size = excluded.size",
+            values![file.digest.to_string(), rows::signed(file.size)?, file.format.extension()],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Writes down the files of an image that an upstream promises. What is known of those that are here, or that another one promised before, stays.
+async fn keep_promised(tx: &mut Tx, image: &Image) -> Result<(), CatalogError> {
+    for (_, file) in image.files.iter() {
+        tx.execute(
+            "INSERT INTO blobs (digest, size, format, present) VALUES ($1, $2, $3, 0) \
+             ON CONFLICT (digest) DO UPDATE SET retired_at = NULL",
+            values![file.digest.to_string(), rows::signed(file.size)?, file.format.extension()],
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// Writes the image's own rows; gives its id. Who publishes it may be forgotten while the bytes are on their way: then nobody has.
@@ -263,6 +335,8 @@ struct Taken {
     id: i64,
     /// Whether the project did not have it before.
     new: bool,
+    /// Whether the project had it without all its bytes, which are here now.
+    fulfilled: bool,
     /// The product that it was placed in.
     product: Option<i64>,
 }

@@ -285,7 +285,7 @@ impl Catalog {
         Ok(found.into_iter().collect())
     }
 
-    /// What has to be known of these products to plan their deltas, in no order; those without two files of a type are left out. Downloads
+    /// What has to be known of these products to plan their deltas, as far as their files are here, in no order; those without two files of a type are left out. Downloads
     /// from before `held_since` do not count.
     pub async fn product_roots(
         &self,
@@ -300,7 +300,7 @@ impl Catalog {
             let sql = format!(
                 "SELECT i.product_id, i.version, i.image_type, i.public, b.digest, b.size, b.format FROM images i \
                  JOIN image_files f ON f.image_id = i.id AND f.role = 'root' JOIN blobs b ON b.digest = f.digest \
-                 WHERE i.product_id IN ({}) AND b.format IN ({PATCHED}) ORDER BY i.product_id, i.version, i.image_type",
+                 WHERE i.product_id IN ({}) AND b.format IN ({PATCHED}) AND b.present = 1 ORDER BY i.product_id, i.version, i.image_type",
                 batch.bind(&mut values)
             );
             for row in tx.rows(sql, values).await? {

@@ -61,7 +61,8 @@ impl Catalog {
         ensure().map_err(CatalogError::Bytes)?;
         // Bytes that are a file of an image as well keep the format that the image says.
         tx.execute(
-            "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) ON CONFLICT (digest) DO UPDATE SET retired_at = NULL",
+            "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) ON CONFLICT (digest) DO UPDATE \
+             SET retired_at = NULL, present = 1, size = excluded.size",
             values![digest.as_str(), rows::signed(file.size)?, FileFormat::Vcdiff.extension()],
         )
         .await?;

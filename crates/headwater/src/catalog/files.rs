@@ -20,6 +20,8 @@ pub struct BlobUse {
     pub images: Vec<(ProjectName, Fingerprint)>,
     /// The deltas whose bytes it is, as target and base.
     pub deltas: Vec<(Digest, Digest)>,
+    /// Whether an upstream promises it: then it need not be here.
+    pub promised: bool,
 }
 
 /// A blob that no image and no delta needs any more.
@@ -31,6 +33,8 @@ pub struct Retired {
     pub size: u64,
     /// When the last image that needed it was deleted; of a delta, the last one that had its target, or its base.
     pub retired_at: Timestamp,
+    /// Whether it is here; one that was only promised sets nothing free.
+    pub present: bool,
 }
 
 impl Catalog {
@@ -75,13 +79,15 @@ impl Catalog {
         let mut uses = Vec::new();
         for row in tx
             .rows(
-                "SELECT digest, size, format FROM blobs WHERE digest > $1 AND retired_at IS NULL ORDER BY digest LIMIT $2",
+                "SELECT b.digest, b.size, b.format, \
+                 CAST(CASE WHEN EXISTS (SELECT 1 FROM promises p WHERE p.digest = b.digest) THEN 1 ELSE 0 END AS BIGINT) FROM blobs b \
+                 WHERE b.digest > $1 AND b.retired_at IS NULL ORDER BY b.digest LIMIT $2",
                 values![start(after), rows::limit(limit)],
             )
             .await?
         {
             let file = rows::file(row.text(0)?, row.int(1)?, row.text(2)?)?;
-            uses.push(BlobUse { file, images: Vec::new(), deltas: Vec::new() });
+            uses.push(BlobUse { file, images: Vec::new(), deltas: Vec::new(), promised: row.truth(3)? });
         }
         let digests: Vec<String> = uses.iter().map(|one| one.file.digest.to_string()).collect();
         let mut images: HashMap<Digest, Vec<(ProjectName, Fingerprint)>> = HashMap::new();
@@ -116,13 +122,13 @@ impl Catalog {
         Ok(uses)
     }
 
-    /// Every blob that the catalog knows of (in use or retired), by digest, after the given one: what a sweep of stray
-    /// bytes must spare.
+    /// Every blob that the catalog knows to be here (in use or retired), by digest, after the given one: what a sweep of stray
+    /// bytes must spare. One that is only promised has none: what lies there was left by a crash.
     pub async fn known_blobs(&self, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, CatalogError> {
         let found = self
             .engine
             .fetch(
-                "SELECT digest FROM blobs WHERE digest > $1 ORDER BY digest LIMIT $2",
+                "SELECT digest FROM blobs WHERE digest > $1 AND present = 1 ORDER BY digest LIMIT $2",
                 values![start(after), rows::limit(limit)],
             )
             .await?;
@@ -134,7 +140,7 @@ impl Catalog {
         let found = self
             .engine
             .fetch(
-                "SELECT digest, size, retired_at FROM blobs WHERE retired_at < $1 ORDER BY retired_at, digest LIMIT $2",
+                "SELECT digest, size, retired_at, present FROM blobs WHERE retired_at < $1 ORDER BY retired_at, digest LIMIT $2",
                 values![before.unix(), rows::limit(limit)],
             )
             .await?;
@@ -143,6 +149,7 @@ impl Catalog {
                 digest: rows::parse("a digest", &row.text(0)?)?,
                 size: rows::unsigned(row.int(1)?)?,
                 retired_at: rows::time(row.int(2)?)?,
+                present: row.truth(3)?,
             })
         };
         found.iter().map(read).collect()
@@ -176,7 +183,8 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Calls `remove` for a blob that the catalog does not know, while no publisher can come to need it. `false` when it is known.
+    /// Calls `remove` for a blob that the catalog does not know, or knows only as promised, while no publisher can come to need it. `false` when it is
+    /// known to be here.
     ///
     /// # Errors
     /// [`CatalogError::Remove`] when `remove` fails.
@@ -186,7 +194,8 @@ impl Catalog {
         remove: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<bool, CatalogError> {
         let mut tx = self.engine.write().await?;
-        if tx.row("SELECT 1 FROM blobs WHERE digest = $1", values![digest.to_string()]).await?.is_some() {
+        if tx.row("SELECT 1 FROM blobs WHERE digest = $1 AND present = 1", values![digest.to_string()]).await?.is_some()
+        {
             return Ok(false);
         }
         remove().map_err(CatalogError::Remove)?;

@@ -61,6 +61,8 @@ pub struct Mirrored {
     pub came_at: Option<Timestamp>,
     /// Whether a fixed alias leads to it.
     pub aliased: bool,
+    /// Whether its bytes, which came when somebody asked for them, turned out to have another fingerprint.
+    pub wrong: bool,
 }
 
 impl Catalog {
@@ -72,7 +74,7 @@ impl Catalog {
         limit: usize,
     ) -> Result<Vec<Mirrored>, CatalogError> {
         let sql = "SELECT m.fingerprint, m.product, m.version, m.gone_at, i.uploaded_at, \
-             (SELECT MIN(a.id) FROM aliases a WHERE a.image_id = i.id) FROM upstream_images m \
+             (SELECT MIN(a.id) FROM aliases a WHERE a.image_id = i.id), m.proof FROM upstream_images m \
              JOIN upstreams u ON u.id = m.upstream_id \
              LEFT JOIN images i ON i.project_id = u.project_id AND i.fingerprint = m.fingerprint \
              WHERE m.upstream_id = $1 AND m.fingerprint > $2 ORDER BY m.fingerprint LIMIT $3";
@@ -86,6 +88,7 @@ impl Catalog {
                 gone_at: row.opt_int(3)?.map(rows::time).transpose()?,
                 came_at: row.opt_int(4)?.map(rows::time).transpose()?,
                 aliased: row.opt_int(5)?.is_some(),
+                wrong: row.text(6)? == "wrong",
             })
         };
         found.iter().map(read).collect()
@@ -145,7 +148,7 @@ impl Catalog {
     }
 
     /// Those of the images that a statement finds; it ends where the list of them belongs, and takes the project as its first parameter.
-    async fn those(
+    pub(super) async fn those(
         &self,
         project: &ProjectName,
         fingerprints: &[Fingerprint],
@@ -359,13 +362,18 @@ pub(super) async fn replace(
     retire(tx, project, old, now).await
 }
 
-/// Notes that an image was taken from an upstream, or that it is listed there (again).
-pub(super) async fn note(tx: &mut Tx, image: &Fingerprint, given: &Given) -> Result<(), CatalogError> {
+/// Notes that an image was taken from an upstream, or that it is listed there (again); and whether its fingerprint is that of its bytes, or it is open.
+pub(super) async fn note(
+    tx: &mut Tx,
+    image: &Fingerprint,
+    given: &Given,
+    proof: &'static str,
+) -> Result<(), CatalogError> {
     let Some(upstream) = given.upstream else { return Ok(()) };
-    let sql = "INSERT INTO upstream_images (upstream_id, fingerprint, product, version) \
-         SELECT u.id, $2, $3, $4 FROM upstreams u WHERE u.id = $1 \
-         ON CONFLICT (upstream_id, fingerprint) DO UPDATE SET product = excluded.product, version = excluded.version, gone_at = NULL";
-    let values = values![upstream.0, image.to_string(), given.product.key.as_str(), given.version.as_str()];
+    let sql = "INSERT INTO upstream_images (upstream_id, fingerprint, product, version, proof) \
+         SELECT u.id, $2, $3, $4, $5 FROM upstreams u WHERE u.id = $1 ON CONFLICT (upstream_id, fingerprint) DO UPDATE \
+         SET product = excluded.product, version = excluded.version, gone_at = NULL, proof = excluded.proof";
+    let values = values![upstream.0, image.to_string(), given.product.key.as_str(), given.version.as_str(), proof];
     tx.execute(sql, values).await?;
     Ok(())
 }

@@ -52,7 +52,8 @@ const MIGRATIONS: &[Migration] = &[
     migration!(8, "0008_deltas"),
     migration!(9, "0009_upstreams"),
     migration!(10, "0010_records_in_order"),
-    migration!(11, "0012_retention"),
+    migration!(11, "0011_promises"),
+    migration!(12, "0012_retention"),
 ];
 
 /// The migration with the texts of lists, which are made of the rows that are there.

@@ -8,15 +8,15 @@ use headwater_formats::digest::{Digest, Fingerprint, FingerprintPrefix};
 use headwater_formats::filter::Filter;
 use headwater_formats::image::{Compression, FileFormat, Image, ImageFile, ImageFiles, ImageType};
 use headwater_formats::lxd::Status;
-use headwater_formats::names::{AliasName, ProjectName, ViewName};
+use headwater_formats::names::{AliasName, ProjectName, UpstreamName, ViewName};
 use headwater_formats::timestamp::Timestamp;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::engine::values;
 use super::{
-    AliasTarget, AuditQuery, Catalog, Credential, DeltaClaim, DeltaState, DeltaWish, Form, HeldNote, IdentityEdit,
-    ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Purpose, Retention, StoredOperation,
-    Wanted,
+    AliasTarget, AuditQuery, Catalog, Credential, DeltaClaim, DeltaState, DeltaWish, Form, Given, GivenProduct,
+    HeldNote, IdentityEdit, ImageEdit, Join, Location, NewIdentity, NewImage, OperationClass, PlanMark, Promise,
+    Purpose, Retention, StoredOperation, UpstreamProtocol, UpstreamSettings, Wanted,
 };
 use crate::auth::{Grant, IdentityId, Manages, Role, SecretHash, Viewer};
 
@@ -220,6 +220,7 @@ async fn no_statement_walks_through_a_table() {
         catalog.audit(&query, 10).await.unwrap();
         catalog.audit_end(&query, 10).await.unwrap();
     }
+    promises(&catalog, &project, now).await;
     catalog.last_audit().await.unwrap();
     catalog.trim_audit(now).await.unwrap();
     catalog.blobs_in_use(None, 10).await.unwrap();
@@ -284,6 +285,48 @@ async fn deltas(catalog: &Catalog, now: Timestamp) {
     assert_eq!(catalog.bases_held(identity).await.unwrap(), [root(1)]);
     assert_eq!(catalog.bases_preferred(identity).await.unwrap(), []);
     catalog.held_secret(|| Ok("secret".to_owned())).await.unwrap();
+}
+
+/// A lazy upstream promises an image, of which one file comes and goes again; then the upstream goes.
+async fn promises(catalog: &Catalog, project: &ProjectName, now: Timestamp) {
+    let name = UpstreamName::new("lazy").unwrap();
+    let settings = UpstreamSettings { lazy: true, ..UpstreamSettings::default() };
+    let protocol = UpstreamProtocol::SimpleStreams;
+    catalog.create_upstream(&name, project, protocol, "https://a.example", &settings, now).await.unwrap();
+    let id = catalog.upstream(&name).await.unwrap().id;
+    let image = image(9, true);
+    let (digests, fingerprint): (Vec<Digest>, _) =
+        (image.files.iter().map(|(_, file)| file.digest).collect(), image.fingerprint);
+    let promised: Vec<Promise> = digests.iter().map(|digest| Promise { digest: *digest, path: "a".into() }).collect();
+    let given = Given {
+        upstream: Some(id),
+        product: GivenProduct { key: "a".into(), ..GivenProduct::default() },
+        version: "20250101".parse().unwrap(),
+        version_extra: BTreeMap::new(),
+        placed: true,
+    };
+    let new = NewImage {
+        project: project.clone(),
+        image,
+        aliases: Vec::new(),
+        new_aliases: false,
+        published_by: None,
+        given: Some(given),
+        repacked_from: None,
+    };
+    catalog.promise_images(&[new], std::slice::from_ref(&promised), now).await.unwrap();
+    catalog.promise(id, &promised, now).await.unwrap();
+    assert_eq!(catalog.promises(id, None, 10).await.unwrap().len(), 2);
+    assert_eq!(catalog.who_promises(&digests[0]).await.unwrap().len(), 1);
+    assert!(catalog.complete(project, &[fingerprint]).await.unwrap().is_empty());
+    catalog.fulfil(&digests[0], now, || Ok(())).await.unwrap();
+    assert!(catalog.metadata_before(&digests[1]).await.unwrap().is_some());
+    catalog.use_promised(&digests, now.plus_seconds(7200)).await.unwrap();
+    assert_eq!((catalog.absent(&digests).await.unwrap().len(), catalog.cached_bytes(id).await.unwrap()), (1, 1));
+    let cached = catalog.cached(id, None, 10).await.unwrap();
+    assert!(catalog.let_go(id, &cached[0], || Ok(())).await.unwrap());
+    assert_eq!(catalog.kept(id).await.unwrap().files, 2);
+    assert_eq!(catalog.delete_upstream(&name, now).await.unwrap(), 1);
 }
 
 /// Plans and builds a delta to the file of image 4, from those of images 2 and 3.

@@ -14,7 +14,7 @@ use super::audit::{Action, record};
 use super::engine::{Row, Tx, values};
 use super::rows::{self, from_json, to_json};
 use super::sight::project_id;
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, promises};
 
 /// The number of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,6 +121,15 @@ pub struct UpstreamSettings {
     pub rate: u64,
     /// Files that come at a time.
     pub connections: u32,
+    /// Whether files come when somebody asks for them, rather than with a run. Kept in columns of their own, as the next two are.
+    #[serde(skip)]
+    pub lazy: bool,
+    /// Most bytes that are kept of files that came when somebody asked; 0 for as many as come.
+    #[serde(skip)]
+    pub cache_size: u64,
+    /// How long such a file is kept that nobody asks for any more, in seconds; 0 for ever.
+    #[serde(skip)]
+    pub cache_age: u32,
 }
 
 impl Default for UpstreamSettings {
@@ -140,6 +149,9 @@ impl Default for UpstreamSettings {
             upstream_project: String::new(),
             rate: 0,
             connections: 4,
+            lazy: false,
+            cache_size: 0,
+            cache_age: 0,
         }
     }
 }
@@ -200,8 +212,11 @@ pub enum UpstreamClaim {
     Busy,
 }
 
-const SELECT: &str = "SELECT u.id, u.name, p.name, u.protocol, u.server, u.settings, u.created_at, u.due_at, u.claimed_until, \
-     u.last_run, u.claimed_by FROM upstreams u JOIN projects p ON p.id = u.project_id";
+/// Images that go in one transaction with their upstream.
+const TOGETHER: usize = 500;
+
+pub(super) const SELECT: &str = "SELECT u.id, u.name, p.name, u.protocol, u.server, u.settings, u.created_at, u.due_at, u.claimed_until, \
+     u.last_run, u.claimed_by, u.lazy, u.cache_size, u.cache_age FROM upstreams u JOIN projects p ON p.id = u.project_id";
 
 impl Catalog {
     /// All of them, by name.
@@ -235,9 +250,11 @@ impl Catalog {
         let mut tx = self.engine.write().await?;
         let id = project_id(&mut tx, project).await?;
         let due = (settings.every > 0).then_some(now.unix());
-        let sql = "INSERT INTO upstreams (name, project_id, protocol, server, settings, created_at, due_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING";
-        let values = values![name.as_str(), id, protocol.as_str(), server, to_json(settings)?, now.unix(), due];
+        let sql = "INSERT INTO upstreams (name, project_id, protocol, server, settings, created_at, due_at, lazy, cache_size, \
+             cache_age) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (name) DO NOTHING";
+        let [lazy, size, age] = cache(settings)?;
+        let values =
+            values![name.as_str(), id, protocol.as_str(), server, to_json(settings)?, now.unix(), due, lazy, size, age];
         if tx.execute(sql, values).await? == 0 {
             return Err(CatalogError::UpstreamExists(name.clone()));
         }
@@ -264,25 +281,39 @@ impl Catalog {
         }
         let last = upstream.last_run.map_or(now.unix(), |run| run.ended_at);
         let due = (settings.every > 0).then(|| last.saturating_add(settings.every.into()).max(now.unix()));
-        let sql = "UPDATE upstreams SET settings = $2, due_at = $3 WHERE id = $1";
-        tx.execute(sql, values![upstream.id.0, to_json(settings)?, due]).await?;
+        let [lazy, size, age] = cache(settings)?;
+        let sql =
+            "UPDATE upstreams SET settings = $2, due_at = $3, lazy = $4, cache_size = $5, cache_age = $6 WHERE id = $1";
+        tx.execute(sql, values![upstream.id.0, to_json(settings)?, due, lazy, size, age]).await?;
         let detail = [("credential", settings.credential.kind()), ("filter", &settings.filter)];
         let project = Some(&upstream.project);
         record(&mut tx, &self.actor, Action::UpstreamUpdated, project, name.as_str(), &detail, now).await?;
         tx.commit().await
     }
 
-    /// Removes one. The images that came from it stay, as if they had been published.
+    /// Removes one. The images that came from it stay, as if they had been published, but for those of which a file is not here that no other
+    /// upstream promises: they go as by [`Catalog::delete_image`]. How many went.
     ///
     /// # Errors
     /// [`CatalogError::NoUpstream`].
-    pub async fn delete_upstream(&self, name: &UpstreamName, now: Timestamp) -> Result<(), CatalogError> {
-        let mut tx = self.engine.write().await?;
-        let upstream = find(&mut tx, name).await?;
+    pub async fn delete_upstream(&self, name: &UpstreamName, now: Timestamp) -> Result<u64, CatalogError> {
+        let mut gone = 0;
+        // They may be many, and others want to write, too.
+        let (mut tx, upstream) = loop {
+            let mut tx = self.engine.write().await?;
+            let upstream = find(&mut tx, name).await?;
+            let some = promises::end(&mut tx, &upstream, &self.actor, TOGETHER, now).await?;
+            gone += some as u64;
+            if some < TOGETHER {
+                break (tx, upstream);
+            }
+            tx.commit().await?;
+        };
         tx.execute("DELETE FROM upstreams WHERE id = $1", values![upstream.id.0]).await?;
         let project = Some(&upstream.project);
         record(&mut tx, &self.actor, Action::UpstreamDeleted, project, name.as_str(), &[], now).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(gone)
     }
 
     /// Claims the one that is due longest, for `by` until then. Claims of those who are `dead` count for nothing.
@@ -370,6 +401,11 @@ fn is_free(row: &Row, now: Timestamp, dead: &impl Fn(&str) -> bool) -> Result<bo
     Ok(!holds || row.opt_text(10)?.is_some_and(|by| dead(&by)))
 }
 
+/// What is kept in columns of its own.
+fn cache(settings: &UpstreamSettings) -> Result<[i64; 3], CatalogError> {
+    Ok([i64::from(settings.lazy), rows::signed(settings.cache_size)?, settings.cache_age.into()])
+}
+
 async fn take(tx: &mut Tx, id: UpstreamId, by: &str, until: Timestamp) -> Result<(), CatalogError> {
     let sql = "UPDATE upstreams SET claimed_by = $2, claimed_until = $3 WHERE id = $1";
     tx.execute(sql, values![id.0, by, until.unix()]).await?;
@@ -381,14 +417,20 @@ async fn find(tx: &mut Tx, name: &UpstreamName) -> Result<Upstream, CatalogError
     row.as_ref().map(read).transpose()?.ok_or_else(|| CatalogError::NoUpstream(name.to_string()))
 }
 
-fn read(row: &Row) -> Result<Upstream, CatalogError> {
+pub(super) fn read(row: &Row) -> Result<Upstream, CatalogError> {
+    let settings = UpstreamSettings {
+        lazy: row.truth(11)?,
+        cache_size: rows::unsigned(row.int(12)?)?,
+        cache_age: u32::try_from(row.int(13)?).unwrap_or(u32::MAX),
+        ..from_json(&row.text(5)?)?
+    };
     Ok(Upstream {
         id: UpstreamId(row.int(0)?),
         name: rows::parse("an upstream's name", &row.text(1)?)?,
         project: rows::parse("a project's name", &row.text(2)?)?,
         protocol: rows::parse("an upstream's protocol", &row.text(3)?)?,
         server: row.text(4)?,
-        settings: from_json(&row.text(5)?)?,
+        settings,
         created_at: rows::time(row.int(6)?)?,
         due_at: row.opt_int(7)?.map(rows::time).transpose()?,
         claimed_until: row.opt_int(8)?.map(rows::time).transpose()?,

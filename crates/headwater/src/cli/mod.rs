@@ -14,6 +14,7 @@
 mod alias;
 mod audit;
 mod bar;
+mod bytes;
 mod completions;
 mod delta;
 mod duration;

@@ -23,7 +23,7 @@ use crate::http::listen::{self, ListenError};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{Settings, State};
 use crate::mirror::{self, Mirrors};
-use crate::publish::{PruneTotals, Publisher, SweepTotals};
+use crate::publish::{LetGo, PruneTotals, Publisher, SweepTotals};
 use crate::telemetry::{self, LogError, Logs};
 
 /// How often the certificate's files are looked at.
@@ -213,6 +213,8 @@ pub async fn serve(config: ServeConfig, say: impl FnOnce(&str), now: fn() -> Tim
         tracing::error!(%error, "what runs mirrors broke off");
     }
     state.begin_draining();
+    // What comes for nobody any more goes on when this server starts again.
+    state.pull().stop();
     if let Err(error) = operating.await {
         tracing::error!(%error, "what keeps operations in order broke off");
     }
@@ -314,6 +316,17 @@ async fn sweep(publisher: Publisher, keep: Keep, now: fn() -> Timestamp) {
             ),
             Err(error) => {
                 tracing::warn!(%error, "files that nobody needs could not be removed; the next try is in an hour")
+            }
+        }
+        match publisher.keep_limits(false, now(), &mut |_, _| ()).await {
+            Ok(gone) if gone == LetGo::default() => {}
+            Ok(gone) => tracing::info!(
+                files = gone.files,
+                bytes = gone.bytes,
+                "files beyond the limits of their upstreams were let go of"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "files beyond the limits of their upstreams could not be let go of; the next try is in an hour")
             }
         }
         match publisher.catalog.forget_held(now().plus_seconds(-HELD_SECONDS)).await {

@@ -90,8 +90,16 @@ pub(super) async fn run(args: Args, place: &Place, out: &Out) -> Result<(), Stop
 
 fn summary(verified: &Verified, removing: bool) -> String {
     let read = format!("{} ({})", human::counted(verified.files, "file", "files"), human::size(verified.bytes));
+    let promised = match verified.promised {
+        0 => String::new(),
+        promised => format!(
+            "; {} not here, and an upstream promises {}",
+            human::counted(promised, "file is", "files are"),
+            if promised == 1 { "it" } else { "them" }
+        ),
+    };
     if verified.damaged == 0 {
-        return format!("read {read}: all of it is whole");
+        return format!("read {read}: all of it is whole{promised}");
     }
     let damaged = human::count(verified.damaged);
     let images = verified.damaged > verified.deltas;
@@ -101,14 +109,16 @@ fn summary(verified: &Verified, removing: bool) -> String {
             let images = if images { "; publish those images again" } else { "" };
             let deltas = if deltas { "; no list names those deltas any more, and they are made again" } else { "" };
             format!(
-                "read {read}: {damaged} missing or damaged, {} removed{images}{deltas}",
+                "read {read}: {damaged} missing or damaged, {} removed{images}{deltas}{promised}",
                 human::count(verified.removed)
             )
         }
         false => {
             let images = if images { ", then publish those images again" } else { "" };
             let deltas = if deltas { "; those deltas are made again then" } else { "" };
-            format!("read {read}: {damaged} missing or damaged; `headwater verify --remove-damaged`{images}{deltas}")
+            format!(
+                "read {read}: {damaged} missing or damaged; `headwater verify --remove-damaged`{images}{deltas}{promised}"
+            )
         }
     }
 }

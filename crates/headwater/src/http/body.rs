@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
+use super::coming_body::ComingBody;
 use super::direct::Direct;
 use super::file_body::FileBody;
 use super::read_body::ReadBody;
@@ -34,8 +35,12 @@ pub enum Part {
     Bytes(Bytes),
     /// A piece of a file.
     File(FileBody),
+    /// A piece of a file that is on its way.
+    Coming(ComingBody),
     /// What a reader gives.
     Read(ReadBody),
+    /// So many bytes that are told of and not sent.
+    Unread(u64),
 }
 
 impl Part {
@@ -44,7 +49,9 @@ impl Part {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(file) => file.remaining(),
+            Self::Coming(coming) => coming.remaining(),
             Self::Read(read) => read.remaining(),
+            Self::Unread(length) => *length,
         }
     }
 }
@@ -100,8 +107,10 @@ impl Body {
     pub fn send_directly(&mut self, direct: &Direct) {
         if let Kind::Parts(parts) = &mut self.0 {
             for part in parts {
-                if let Part::File(file) = part {
-                    file.send_directly(direct);
+                match part {
+                    Part::File(file) => file.send_directly(direct),
+                    Part::Coming(coming) => coming.send_directly(direct),
+                    Part::Bytes(_) | Part::Read(_) | Part::Unread(_) => {}
                 }
             }
         }
@@ -134,7 +143,9 @@ impl http_body::Body for Body {
                     let piece = match part {
                         Part::Bytes(bytes) => Some(Ok(std::mem::take(bytes))),
                         Part::File(file) => ready!(file.poll_piece(context)),
+                        Part::Coming(coming) => ready!(coming.poll_piece(context)),
                         Part::Read(read) => ready!(read.poll_piece(context)),
+                        Part::Unread(_) => Some(Err(io::Error::other("bytes were asked for that are only told of"))),
                     };
                     if piece.is_none() || part.remaining() == 0 {
                         parts.pop_front();

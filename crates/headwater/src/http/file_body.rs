@@ -44,7 +44,12 @@ impl FileBody {
     /// so that the client notices.
     pub fn new(file: File, offset: u64, length: u64, pool: Arc<Pool>) -> Self {
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
-        Self { file: Arc::new(file), offset, remaining: length, pool, reading: None, nowait: true, direct: None }
+        Self::shared(Arc::new(file), offset, length, pool)
+    }
+
+    /// The same of a file that others read, too.
+    pub fn shared(file: Arc<File>, offset: u64, length: u64, pool: Arc<Pool>) -> Self {
+        Self { file, offset, remaining: length, pool, reading: None, nowait: true, direct: None }
     }
 
     /// Has parts that are in memory sent by the connection itself, to which they are promised.

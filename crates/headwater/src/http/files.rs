@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use headwater_formats::digest::Digest;
 use headwater_formats::image::{FileFormat, ImageFile};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, header};
 
 use super::body::Body;
 use super::caller::Caller;
 use super::conditional::Validators;
+use super::content::{Content, content};
 use super::respond::{self, OpenFile};
 use super::route::Dialect;
 use super::{Connection, State, failed, held, signing};
@@ -22,6 +23,7 @@ use crate::auth::address::FileGrant;
 use crate::auth::{Access, Viewer};
 use crate::blobs::{BlobError, Blobs, OpenBlob};
 use crate::catalog::{Catalog, CatalogError};
+use crate::mirror::PullError;
 
 /// What is told of a file that is not there, or not for the caller.
 pub(super) const NO_SUCH_FILE: &str = "there is no such file here; fetch the list of images again";
@@ -141,8 +143,10 @@ async fn send(
         Ok(None) => return missing(),
         Err(error) => return failed(Dialect::Text, "a file could not be looked up", &error),
     };
-    let open = match open(&state.app.blobs, file).await {
-        Ok(open) => open,
+    let known = Validators { etag: Some(etag(&file.digest)), modified: None };
+    let content = match content(state, file, !respond::wants_bytes(request, file.size, &known)).await {
+        Ok(content) => content,
+        Err(OpenError::Pull(error)) => return away(&error),
         Err(error) => {
             // Swept since it was found: then it is not there, as for who asks a moment later. A sweep removes bytes before
             // their row, so the row tells nothing; what an image needs is never swept, and missed aloud.
@@ -151,13 +155,16 @@ async fn send(
             return if swept { missing() } else { failed(Dialect::Text, "a file could not be opened", &error) };
         }
     };
+    let modified = match &content {
+        Content::Here(open) => respond::modified(&open.file),
+        Content::Coming(_) | Content::Unread(_) => None,
+    };
     let open = OpenFile {
-        size: open.size,
+        content,
         content_type: respond::media_type(file.format),
-        validators: Validators { etag: Some(etag(&file.digest)), modified: respond::modified(&open.file) },
+        validators: Validators { modified, ..known },
         cache,
         save_as: None,
-        file: open.file,
     };
     let response = respond::file(request, open, &state.pool);
     if !public && request.method == Method::GET && response.status().is_success() {
@@ -167,6 +174,27 @@ async fn send(
         state.held.note(&caller.actor, root);
     }
     response
+}
+
+/// What is told of a file that an upstream has and that does not come.
+fn away(error: &PullError) -> Response<Body> {
+    let mut response = respond::text(away_status(error), error);
+    if away_status(error) == StatusCode::SERVICE_UNAVAILABLE {
+        respond::set(&mut response, header::RETRY_AFTER, AGAIN);
+    }
+    response
+}
+
+/// After so many seconds it may do better.
+pub(super) const AGAIN: &str = "30";
+
+/// The status of such an answer.
+pub(super) fn away_status(error: &PullError) -> StatusCode {
+    match error {
+        PullError::NotPromised => StatusCode::NOT_FOUND,
+        PullError::Wrong => StatusCode::BAD_GATEWAY,
+        PullError::Closed | PullError::Away | PullError::Store | PullError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+    }
 }
 
 /// The entity tag of a file: its digest.
@@ -180,6 +208,9 @@ pub(super) enum OpenError {
     /// It is gone.
     #[error("the file {0} is not in the store; `headwater verify` tells which images need it")]
     Missing(Digest),
+    /// An upstream has it, and it does not come.
+    #[error(transparent)]
+    Pull(#[from] PullError),
     /// It is not what the catalog says.
     #[error(
         "the file {digest} has {found} bytes in the store and {expected} in the catalog; `headwater verify` tells more"

@@ -29,8 +29,10 @@ pub mod access;
 pub mod body;
 pub mod buffers;
 pub mod caller;
+pub mod coming_body;
 pub mod conditional;
 pub mod connection;
+pub mod content;
 pub mod direct;
 pub mod file_body;
 pub mod files;
@@ -85,6 +87,7 @@ use crate::app::App;
 use crate::catalog::Moment;
 use crate::client::{Client, Limits};
 use crate::fetch::Fetcher;
+use crate::mirror::PullThrough;
 use crate::operations::Operations;
 
 /// What can be set about the answers.
@@ -140,6 +143,7 @@ pub struct State {
     operations: Operations,
     uploads: Uploads,
     fetcher: Fetcher,
+    pull: PullThrough,
     description: Description,
     draining: AtomicBool,
     now: fn() -> Timestamp,
@@ -150,6 +154,7 @@ impl State {
     pub fn new(app: App, settings: Settings, now: fn() -> Timestamp) -> Self {
         let pool: Arc<Pool> = Arc::default();
         let blobs = app.blobs.clone();
+        let client = Client::new(settings.architectures.clone(), settings.client.clone());
         // A data folder that can only be read is good enough for a server that only reads.
         let scratch = move || blobs.scratch().or_else(|_| tempfile::tempfile());
         Self {
@@ -158,10 +163,8 @@ impl State {
             signatures: Signatures::default(),
             operations: Operations::new(app.catalog.clone(), now),
             uploads: Uploads::new(settings.uploads, settings.upload_bytes),
-            fetcher: Fetcher::new(
-                Client::new(settings.architectures.clone(), settings.client.clone()),
-                app.publisher.clone(),
-            ),
+            pull: PullThrough::new(client.clone(), app.publisher.clone(), now),
+            fetcher: Fetcher::new(client, app.publisher.clone()),
             app,
             settings,
             pool,
@@ -206,6 +209,16 @@ impl State {
         &self.fetcher
     }
 
+    /// What brings files that an upstream promises when somebody asks for them.
+    pub fn pull(&self) -> &PullThrough {
+        &self.pull
+    }
+
+    /// With a pull-through of another patience.
+    pub fn pulling(self, patience: crate::mirror::Patience) -> Self {
+        Self { pull: self.pull.with_patience(patience), ..self }
+    }
+
     /// From now on `/readyz` says that no new requests are wanted, and nothing is begun in the background.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -217,6 +230,7 @@ impl State {
         self.held.flush(&self.app.catalog, (self.now)()).await;
         self.seen.flush(&self.app.catalog, (self.now)()).await;
         self.used.flush(&self.app.catalog, (self.now)()).await;
+        self.pull.flush_used().await;
     }
 
     /// Writes down who downloaded private images since the last time.

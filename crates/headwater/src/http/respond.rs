@@ -13,10 +13,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::body::{Body, Part};
+use super::body::Body;
 use super::buffers::Pool;
 use super::conditional::{self, Range, Validators, Verdict};
-use super::file_body::FileBody;
+use super::content::Content;
 
 /// Caches may keep a file for ever: its address is the hash of its bytes.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -122,13 +122,21 @@ fn validate(response: &mut Response<Body>, validators: &Validators) {
     }
 }
 
+/// Whether the bytes of a file of that length are sent to who asks like this, or no more than what is said of it.
+pub fn wants_bytes(request: &Parts, size: u64, validators: &Validators) -> bool {
+    request.method == Method::GET
+        && conditional::evaluate(&request.headers, validators) == Verdict::Send
+        && !matches!(
+            conditional::range(&request.headers, size, validators.etag.as_deref(), validators.modified),
+            Range::Outside
+        )
+}
+
 /// A file that is open.
 #[derive(Debug)]
 pub struct OpenFile {
-    /// The file.
-    pub file: File,
-    /// Its length in bytes.
-    pub size: u64,
+    /// Its bytes.
+    pub content: Content,
     /// Its media type.
     pub content_type: &'static str,
     /// What a client's copy is compared with.
@@ -143,25 +151,24 @@ pub struct OpenFile {
 /// it, and the hash would be wrong.
 pub fn file(request: &Parts, open: OpenFile, pool: &Arc<Pool>) -> Response<Body> {
     let verdict = conditional::evaluate(&request.headers, &open.validators);
-    let etag = open.validators.etag.as_deref();
+    let (etag, size) = (open.validators.etag.as_deref(), open.content.size());
     let range = match (verdict, &request.method) {
-        (Verdict::Send, &Method::GET) => {
-            conditional::range(&request.headers, open.size, etag, open.validators.modified)
-        }
+        (Verdict::Send, &Method::GET) => conditional::range(&request.headers, size, etag, open.validators.modified),
         _ => Range::Whole,
     };
-    let piece = |first, length| Body::parts([Part::File(FileBody::new(open.file, first, length, Arc::clone(pool)))]);
+    let content = open.content;
+    let piece = |first, length| Body::parts([content.part(first, length, pool)]);
     let mut response = match (verdict, range) {
-        (Verdict::Send, Range::Whole) => with(StatusCode::OK, open.content_type, piece(0, open.size)),
+        (Verdict::Send, Range::Whole) => with(StatusCode::OK, open.content_type, piece(0, size)),
         (Verdict::Send, Range::Part { first, last }) => {
             let mut response = with(StatusCode::PARTIAL_CONTENT, open.content_type, piece(first, last - first + 1));
-            set(&mut response, header::CONTENT_RANGE, format!("bytes {first}-{last}/{}", open.size));
+            set(&mut response, header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}"));
             response
         }
         (Verdict::Send, Range::Outside) => {
-            let sentence = format!("the range lies outside the file, which has {} bytes", open.size);
+            let sentence = format!("the range lies outside the file, which has {size} bytes");
             let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, sentence);
-            set(&mut response, header::CONTENT_RANGE, format!("bytes */{}", open.size));
+            set(&mut response, header::CONTENT_RANGE, format!("bytes */{size}"));
             return response;
         }
         (other, _) => refused(other),

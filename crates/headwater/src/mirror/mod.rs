@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A run asks the upstream what it offers (`offer.rs`), works out the difference to what is here (`plan.rs`), takes the images that are missing
-//! (`take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`; by a delta from what is here: `patch.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). `worker.rs` is
-//! what a server does all day. The other way, to an upstream that takes images, is `push.rs`. Several servers on one catalog share the work: an upstream is claimed for a run.
+//! (`take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`; by a delta from what is here: `patch.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). Of a lazy upstream images are listed by what its documents say (`promise.rs`), and their files come when somebody asks for them (`pull/`).
+//! `worker.rs` is what a server does all day. The other way, to an upstream that takes images, is `push.rs`. Several servers on one catalog share the work: an upstream is claimed for a run.
 //!
 //! An image is visible when all its bytes are here and right, and not before; what documents named stays fetchable for the grace of
 //! the server after it went. This room knows nothing of HTTP requests, of terminals, or of operations.
@@ -22,6 +22,8 @@ mod error;
 mod offer;
 mod patch;
 mod plan;
+mod promise;
+mod pull;
 mod push;
 mod rate;
 mod run;
@@ -42,6 +44,7 @@ pub use error::{MirrorError, TransferError};
 pub use offer::Offered;
 pub use patch::OfferedDelta;
 pub use plan::{Fields, Plan, PlanError, Take, TakeImage};
+pub use pull::{Coming, HELD_BACK, PullError, PullThrough};
 pub use push::{AliasAction, PushAlias, PushCourse, PushEvent, PushPlan, PushTerms, Pushed};
 pub use rate::Rate;
 pub use run::Planned;

@@ -106,6 +106,8 @@ pub(super) fn plan(
                 listed.insert(image.fingerprint);
                 plan.listed += 1;
                 match (noted.get(&image.fingerprint), present.contains(&image.fingerprint)) {
+                    // It would turn out to be wrong again.
+                    (Some(row), false) if row.wrong && settings.lazy => {}
                     (_, false) => take.images.push(TakeImage {
                         version: version.name.clone(),
                         version_extra: version.extra.clone(),
@@ -255,6 +257,7 @@ mod tests {
             gone_at: gone.map(|at| Timestamp::from_unix(at).unwrap()),
             came_at: Some(Timestamp::EPOCH),
             aliased: false,
+            wrong: false,
         }
     }
 

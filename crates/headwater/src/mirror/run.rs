@@ -53,8 +53,11 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Bytes of the images to take, as far as the upstream tells.
+    /// Bytes of the images to take, as far as the upstream tells; of a lazy one, nothing is transferred.
     pub fn bytes(&self) -> u64 {
+        if self.upstream.settings.lazy {
+            return 0;
+        }
         let images = self.plan.take.iter().flat_map(|take| &take.images);
         images.fold(0, |sum, one| sum.saturating_add(one.image.files.size()))
     }
@@ -172,7 +175,11 @@ impl Mirrors {
             }
         }
         let listed: Vec<Fingerprint> = offered.offers.keys().copied().collect();
-        let present: BTreeSet<Fingerprint> = catalog.present(&upstream.project, &listed).await?;
+        // What was only promised until now comes with the next run of one that is lazy no more.
+        let present: BTreeSet<Fingerprint> = match upstream.settings.lazy {
+            true => catalog.present(&upstream.project, &listed).await?,
+            false => catalog.complete(&upstream.project, &listed).await?,
+        };
         let plan = plan::plan(&offered, &held, &present, &upstream.settings, terms.accept_loss, now)?;
         let held = held.iter().map(|row| row.fingerprint).collect();
         Ok(Planned { upstream, offered, plan, held, server })
@@ -201,7 +208,10 @@ impl Mirrors {
         let project = planned.upstream.project.clone();
         let describe = std::mem::take(&mut planned.plan.describe);
         let remove = std::mem::take(&mut planned.plan.remove);
-        self.take(planned, course, run).await?;
+        match planned.upstream.settings.lazy {
+            true => self.promise(planned, course, run).await?,
+            false => self.take(planned, course, run).await?,
+        }
         for (product, versions) in &describe {
             catalog.describe_product(&project, product, versions, (self.now)()).await?;
         }
@@ -360,7 +370,8 @@ async fn come(taking: Arc<Taking>, wanted: Vec<Wanted>, at_once: usize, done: mp
     }
 }
 
-fn step(product: &GivenProduct, image: &TakeImage) -> Step {
+/// An image that is to be taken, as it is told.
+pub(super) fn step(product: &GivenProduct, image: &TakeImage) -> Step {
     Step {
         product: product.key.clone(),
         version: image.version.to_string(),

@@ -102,6 +102,18 @@ pub enum ExportError {
     /// A file that an image needs.
     #[error("the file {0} is missing or damaged in the store; `headwater verify` tells more")]
     Damaged(String),
+    /// Files that are not here.
+    #[error(
+        "{} of the files that this tree needs {} not here, because a lazy upstream only promises {}; have it keep all of them (`headwater mirror edit \
+         NAME --lazy off`, then `headwater mirror run NAME`), or export with a filter that leaves those images out",
+        files,
+        if *files == 1 { "is" } else { "are" },
+        if *files == 1 { "it" } else { "them" }
+    )]
+    Promised {
+        /// How many.
+        files: usize,
+    },
     /// The key in the catalog is damaged.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -129,6 +141,11 @@ impl Publisher {
             files.extend(stream.deltas_of(product).iter().map(|delta| Named(delta.file)));
         })
         .await?;
+        let digests: Vec<Digest> = files.iter().map(|Named(file)| file.digest).collect();
+        match self.catalog.absent(&digests).await?.len() {
+            0 => {}
+            absent => return Err(ExportError::Promised { files: absent }),
+        }
         let documents = drafts.placed(&FilesAt::IMAGES);
         let keys = self.catalog.stream_keys().await?;
         let blobs = self.blobs.clone();

@@ -25,6 +25,7 @@
 //!
 //! This room knows nothing of HTTP or of the terminal: progress goes to a [`Progress`], bytes come from a [`Source`].
 
+mod cache;
 mod delta;
 mod directory;
 mod error;
@@ -56,6 +57,7 @@ use crate::blobs::{Blobs, Placed, Staged};
 use crate::catalog::{Catalog, CatalogError, Committed, Given, ImageAlias, NewImage, Project, StoredImage};
 use crate::fail_point;
 
+pub use cache::{Both, LetGo};
 pub use directory::{DirectoryRequest, PlannedImage, plan_directory};
 pub use error::PublishError;
 pub use export::{ExportError, ExportRequest, Exported};

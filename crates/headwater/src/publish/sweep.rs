@@ -109,7 +109,8 @@ impl Publisher {
     ) -> Result<SweepTotals, PublishError> {
         let mut totals = SweepTotals::default();
         let before = grace_over(now, grace_seconds);
-        for retired in self.catalog.retired(before, i32::MAX as usize).await? {
+        let retired = self.catalog.retired(before, i32::MAX as usize).await?;
+        for retired in retired.into_iter().filter(|retired| retired.present) {
             totals.count(Swept::Retired(retired), tell);
         }
         let strays = self.strays(true, &mut totals, tell).await?;
@@ -140,8 +141,11 @@ impl Publisher {
                 let remove = remover(&self.blobs, retired.digest);
                 if went(self.catalog.forget_blob(&retired.digest, before, remove).await)? {
                     fail_point::reached("sweep::forgotten");
-                    totals.count(Swept::Retired(*retired), tell);
                     gone += 1;
+                    // What was only promised sets nothing free.
+                    if retired.present {
+                        totals.count(Swept::Retired(*retired), tell);
+                    }
                 }
             }
             // A page of which nothing went is all needed by publishers at this moment: that is for the next sweep.

@@ -94,6 +94,8 @@ pub struct Verified {
     pub damaged: u64,
     /// Those of them that are deltas.
     pub deltas: u64,
+    /// Files that are not here, and that an upstream promises: they come when somebody asks for them. They count among no others.
+    pub promised: u64,
     /// Damaged files that were removed, so that publishing the same bytes again puts whole ones in their place.
     pub removed: u64,
 }
@@ -160,6 +162,10 @@ impl Publisher {
                 (damage, _) => break damage,
             }
         };
+        if damage == Some(Damage::Missing) && used.promised {
+            totals.promised += 1;
+            return Ok(());
+        }
         let mut found = false;
         if let Some(damage) = &damage {
             for (project, fingerprint) in &used.images {

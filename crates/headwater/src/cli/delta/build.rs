@@ -53,6 +53,14 @@ pub(super) async fn run(args: Args, app: &App, deltas: &Deltas, out: &Out) -> Re
         None => build.wanted().await,
         Some(name) => {
             let (image, base) = images(app, &args.project, args.vm, &name, args.from.as_deref()).await?;
+            let mut files = vec![root(&image).map_err(Stop::failed)?.digest];
+            files.extend(base.as_ref().and_then(|base| root(base).ok()).map(|file| file.digest));
+            if let Some(absent) = app.catalog.absent(&files).await?.first() {
+                return Err(Stop::failed(format!(
+                    "the file {absent} is not here, because an upstream only promises it; copy the image from this server with a client, which brings \
+                     it, and build the delta then"
+                )));
+            }
             let wishes = match base {
                 Some(base) => vec![pair(&image, &base).map_err(Stop::failed)?],
                 None => deltas.wishes_to(&root(&image).map_err(Stop::failed)?.digest).await?,

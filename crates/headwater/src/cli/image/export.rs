@@ -48,6 +48,13 @@ pub(super) async fn run(args: Args, app: &App, out: &Out) -> Result<(), Stop> {
             )));
         }
     }
+    let digests: Vec<_> = files.iter().map(|(file, _)| file.digest).collect();
+    if let Some(absent) = app.catalog.absent(&digests).await?.first() {
+        return Err(Stop::failed(format!(
+            "the bytes of {absent} are not here, because an upstream only promises them; copy the image from this server with a client, which brings \
+             them, and export it then"
+        )));
+    }
     let (blobs, progress) = (app.blobs.clone(), bar::progress(out));
     let written = tokio::task::spawn_blocking(move || write_all(&blobs, files, &progress)).await??;
     out.data(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())

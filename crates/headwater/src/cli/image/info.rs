@@ -1,6 +1,9 @@
 //! `headwater image info`
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
+
+use headwater_formats::digest::Digest;
 
 use super::{Named, wire, yes_no};
 use crate::app::App;
@@ -25,11 +28,13 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(args: Args, app: &App, out: &Out) -> Result<(), Stop> {
     let stored = args.image.find(app).await?;
     let mut text = String::new();
-    write(&mut text, &stored)?;
+    let files: Vec<_> = stored.image.files.iter().map(|(_, file)| file.digest).collect();
+    let absent = app.catalog.absent(&files).await?;
+    write(&mut text, &stored, &absent)?;
     out.object(&wire(&stored), || text)
 }
 
-fn write(text: &mut String, stored: &StoredImage) -> fmt::Result {
+fn write(text: &mut String, stored: &StoredImage, absent: &BTreeSet<Digest>) -> fmt::Result {
     let image = &stored.image;
     writeln!(text, "Fingerprint: {}", image.fingerprint)?;
     writeln!(text, "Size: {}", size(image.files.size()))?;
@@ -43,7 +48,8 @@ fn write(text: &mut String, stored: &StoredImage) -> fmt::Result {
     }
     writeln!(text, "Files:")?;
     for (role, file) in image.files.iter() {
-        writeln!(text, "    {}: {} ({})", role.as_str(), file.name(), size(file.size))?;
+        let held = if absent.contains(&file.digest) { ", not held: it comes when somebody asks for it" } else { "" };
+        writeln!(text, "    {}: {} ({}{held})", role.as_str(), file.name(), size(file.size))?;
     }
     let moment = |at: Option<_>| at.map_or_else(|| "never".to_owned(), minute);
     writeln!(text, "Timestamps:")?;

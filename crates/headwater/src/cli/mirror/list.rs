@@ -11,7 +11,7 @@ use super::super::stop::Stop;
 use super::super::{human, now};
 use crate::app::App;
 use crate::auth::Secret;
-use crate::catalog::{Upstream, UpstreamCredential, UpstreamRun};
+use crate::catalog::{Kept, Upstream, UpstreamCredential, UpstreamRun};
 use crate::client::credential::ClientCertificate;
 
 /// List upstreams
@@ -59,6 +59,9 @@ struct Row<'a> {
     upstream_project: &'a str,
     rate_bytes: u64,
     connections: u32,
+    lazy: bool,
+    cache_size_bytes: u64,
+    cache_age: String,
     created_at: String,
 }
 
@@ -85,6 +88,9 @@ impl<'a> Row<'a> {
             upstream_project: &settings.upstream_project,
             rate_bytes: settings.rate,
             connections: settings.connections,
+            lazy: settings.lazy,
+            cache_size_bytes: settings.cache_size,
+            cache_age: Seconds(settings.cache_age).to_string(),
             created_at: upstream.created_at.rfc3339(),
         }
     }
@@ -114,7 +120,7 @@ fn is_token(part: &str) -> bool {
 }
 
 pub(super) async fn list(_: &List, app: &App, out: &Out) -> Result<(), Stop> {
-    let mut list = out.list(&["NAME", "PROJECT", "PROTOCOL", "SERVER", "FILTER", "EVERY"]);
+    let mut list = out.list(&["NAME", "PROJECT", "PROTOCOL", "SERVER", "FILTER", "EVERY", "LAZY"]);
     for upstream in app.catalog.upstreams().await? {
         let row = Row::new(&upstream);
         let every = if upstream.settings.every > 0 { row.schedule.clone() } else { "by hand".to_owned() };
@@ -126,6 +132,7 @@ pub(super) async fn list(_: &List, app: &App, out: &Out) -> Result<(), Stop> {
                 row.server.clone(),
                 row.filter.to_owned(),
                 every,
+                if row.lazy { "yes" } else { "no" }.to_owned(),
             ]
         })?;
     }
@@ -145,6 +152,23 @@ struct State<'a> {
     state: &'static str,
     last_run: Option<Ended<'a>>,
     next_run_at: Option<String>,
+    /// Of a lazy one.
+    held: Option<Held>,
+}
+
+/// What is here of what an upstream promises.
+#[derive(Serialize)]
+struct Held {
+    files: u64,
+    bytes: u64,
+    of_files: u64,
+    of_bytes: u64,
+}
+
+impl From<Kept> for Held {
+    fn from(kept: Kept) -> Self {
+        Self { files: kept.here, bytes: kept.here_bytes, of_files: kept.files, of_bytes: kept.bytes }
+    }
 }
 
 #[derive(Serialize)]
@@ -183,7 +207,8 @@ pub(super) async fn status(args: Status, app: &App, out: &Out) -> Result<(), Sto
         Some(name) => vec![app.catalog.upstream(name).await?],
         None => app.catalog.upstreams().await?,
     };
-    let mut list = out.list(&["NAME", "STATE", "LAST RUN", "LISTED", "TAKEN", "FAILED", "REMOVED", "NEXT RUN", "WHY"]);
+    let columns = ["NAME", "STATE", "LAST RUN", "LISTED", "TAKEN", "FAILED", "REMOVED", "NEXT RUN", "HELD", "WHY"];
+    let mut list = out.list(&columns);
     for upstream in upstreams {
         let last = upstream.last_run.as_ref();
         let state = match last {
@@ -192,13 +217,20 @@ pub(super) async fn status(args: Status, app: &App, out: &Out) -> Result<(), Sto
             Some(run) if !run.why.is_empty() => "failed",
             Some(_) => "waiting",
         };
+        let held = match upstream.settings.lazy {
+            true => Some(Held::from(app.catalog.kept(upstream.id).await?)),
+            false => None,
+        };
         let row = State {
             name: &upstream.name,
             project: &upstream.project,
             state,
             last_run: last.map(Ended::from),
             next_run_at: upstream.due_at.map(Timestamp::rfc3339),
+            held,
         };
+        let held = row.held.as_ref();
+        let held = held.map(|held| format!("{} of {}", human::size(held.bytes), human::size(held.of_bytes)));
         let number = |of: fn(&UpstreamRun) -> u64| last.map(|run| human::count(of(run))).unwrap_or_default();
         list.add(&row, || {
             vec![
@@ -210,6 +242,7 @@ pub(super) async fn status(args: Status, app: &App, out: &Out) -> Result<(), Sto
                 number(|run| run.failed),
                 number(|run| run.removed),
                 upstream.due_at.map_or_else(|| "by hand".to_owned(), human::minute),
+                held.clone().unwrap_or_default(),
                 last.map(|run| run.why.clone()).unwrap_or_default(),
             ]
         })?;

@@ -30,7 +30,7 @@ pub(super) enum Verb {
 /// Forget upstreams
 ///
 /// The images that came from them stay, as if they had been published here. What an upstream had before can be taken away with `headwater
-/// image delete`.
+/// image delete`. Of a lazy upstream, images go with it whose files are not all here: nobody promises them any more.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "rm", after_help = "Examples:\n  headwater mirror remove images")]
 pub(super) struct Remove {
@@ -59,13 +59,19 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
         Verb::Remove(Remove { names }) => {
             let mut done = Ok(());
             for name in names {
-                done = app.catalog.delete_upstream(&name, now()).await;
-                if done.is_err() {
-                    break;
+                match app.catalog.delete_upstream(&name, now()).await {
+                    Ok(0) => out.say(format!("forgot the upstream {name}; its images stay")),
+                    Ok(gone) => out.say(format!(
+                        "forgot the upstream {name}; {} went with it, whose files are not all here, and its other images stay",
+                        human::counted(gone, "image", "images")
+                    )),
+                    Err(error) => {
+                        done = Err(error.into());
+                        break;
+                    }
                 }
-                out.say(format!("forgot the upstream {name}; its images stay"));
             }
-            done.map_err(Stop::from)
+            done
         }
     };
     app.catalog.close().await;

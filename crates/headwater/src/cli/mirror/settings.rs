@@ -7,6 +7,7 @@ use headwater_formats::lxd::{JoinToken, MAX_TOKEN_BYTES};
 use headwater_formats::names::UpstreamName;
 use headwater_formats::simplestreams::select::Selection;
 
+use super::super::bytes::Bytes;
 use super::super::duration::Seconds;
 use super::super::out::Out;
 use super::super::stop::Stop;
@@ -31,6 +32,7 @@ use crate::openpgp::{Keyring, VerifyError};
 Examples:
   headwater mirror add images https://images.linuxcontainers.org --filter 'os=debian,alpine arch=amd64 latest=2' --public
   headwater mirror add ubuntu https://cloud-images.ubuntu.com/releases --filter 'release~(jammy|noble) arch=amd64' --schedule 1d --keep 3
+  headwater mirror add cache https://cloud-images.ubuntu.com/releases --lazy --cache-size 50GiB --cache-age 30d --public
   headwater mirror add build https://build.example:8443 --protocol incus --certificate build.crt --project team-a
   headwater mirror add build https://build.example:8443 --protocol lxd --token TOKEN --upstream-project ci
   headwater mirror add team https://images.example:8443/p/team --client-certificate client.crt --client-key client.key")]
@@ -106,6 +108,19 @@ struct Settings {
     upstream_project: Option<String>,
     #[command(flatten)]
     credential: Shown,
+    /// Whether images are listed at once, and their files come when somebody asks for them [default: off]
+    ///
+    /// A file goes to who asks while it comes, and is kept for the next one. For simplestreams alone.
+    #[arg(long, value_enum, value_name = "on|off", num_args = 0..=1, default_missing_value = "on")]
+    lazy: Option<OnOff>,
+    /// Most bytes that are kept of files that came because somebody asked, such as 50GiB; 0 for as many as come [default: 0]
+    ///
+    /// Those that were used longest ago go first, and come again when somebody asks for them.
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<Bytes>,
+    /// How long such a file is kept that nobody asks for any more; 0s for ever [default: 0s]
+    #[arg(long, value_name = "TIME")]
+    cache_age: Option<Seconds>,
     /// Most MiB a second; 0 for as many as come [default: 0]
     #[arg(long, value_name = "MIB")]
     rate: Option<u32>,
@@ -203,6 +218,12 @@ impl Settings {
     fn over(self, before: UpstreamSettings) -> Result<(UpstreamSettings, Showing), Stop> {
         let certificate = self.certificate.as_deref().map(certificate).transpose()?;
         let keyring = self.verify_signature.as_deref().map(keyring).transpose()?;
+        let lazy = self.lazy.map_or(before.lazy, |lazy| lazy == OnOff::On);
+        if !lazy && (self.cache_size.is_some() || self.cache_age.is_some()) {
+            return Err(Stop::usage(
+                "only files that come when somebody asks for them can go again; give --lazy as well, or leave --cache-size and --cache-age out",
+            ));
+        }
         let showing = self.credential.read()?;
         let settings = UpstreamSettings {
             filter: self.filter.map_or(before.filter, |filter| filter.to_string()),
@@ -219,6 +240,9 @@ impl Settings {
             keyring: keyring.unwrap_or(before.keyring),
             upstream_project: self.upstream_project.unwrap_or(before.upstream_project),
             credential: before.credential,
+            lazy,
+            cache_size: self.cache_size.map_or(before.cache_size, |Bytes(size)| size),
+            cache_age: self.cache_age.map_or(before.cache_age, |Seconds(age)| age),
         };
         Ok((settings, showing))
     }
@@ -243,6 +267,12 @@ fn fits(protocol: UpstreamProtocol, settings: &UpstreamSettings) -> Result<(), S
                 "simplestreams knows no projects; leave --upstream-project out, and put /p/{project} behind the address of a Headwater"
             ))),
         };
+    }
+    if settings.lazy {
+        return Err(Stop::usage(format!(
+            "an upstream of the protocol {} does not say which files an image is made of before it sends them, so that it cannot be lazy;              use its simplestreams, or leave --lazy out",
+            protocol.as_str()
+        )));
     }
     if settings.filter.parse::<Selection>()?.asks_for_fields() {
         return Err(Stop::usage(format!(

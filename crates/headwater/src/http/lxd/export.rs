@@ -3,20 +3,18 @@
 //! One file is sent as it is, with the name that clients save it under. Two files are sent as `multipart/form-data`, in the order
 //! in which they are hashed. Unlike the daemons we send the length of that too, which gives clients a percentage.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::lxd::export;
 use http::request::Parts;
-use http::{Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 
 use super::{Ask, Body, Failure, State, images};
 use crate::catalog::StoredImage;
 use crate::http::body::Part;
 use crate::http::conditional::Validators;
-use crate::http::file_body::FileBody;
+use crate::http::content::content;
 use crate::http::files::{self, OpenError};
 use crate::http::held;
 use crate::http::respond::{self, OpenFile};
@@ -31,7 +29,9 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
         images::open(ask, prefix.clone()).await?;
     let sent = match image.files {
         ImageFiles::Unified(file) => single(state, request, &image, file).await,
-        ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await,
+        ImageFiles::Split { metadata, root } => {
+            split(state, &image, metadata, root, request.method == Method::HEAD).await
+        }
     };
     if let Err(Failure::File(OpenError::Missing(_))) = sent {
         // Deleted and swept since it was found: then it is not there, as for who asks a moment later.
@@ -51,12 +51,11 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
 }
 
 async fn single(state: &State, request: &Parts, image: &Image, file: ImageFile) -> Result<Response<Body>, Failure> {
-    let blob = files::open(&state.app.blobs, file).await?;
+    let validators = Validators { etag: Some(files::etag(&file.digest)), modified: Some(image.uploaded_at) };
     let open = OpenFile {
-        file: blob.file,
-        size: blob.size,
+        content: content(state, file, !respond::wants_bytes(request, file.size, &validators)).await?,
         content_type: "application/octet-stream",
-        validators: Validators { etag: Some(files::etag(&file.digest)), modified: Some(image.uploaded_at) },
+        validators,
         cache: REVALIDATE.into(),
         save_as: Some(export::unified(&image.fingerprint, &file)),
     };
@@ -75,29 +74,41 @@ pub(super) struct Files {
 pub(super) async fn files(state: &State, image: &Image) -> Result<Files, Failure> {
     match image.files {
         ImageFiles::Unified(file) => {
-            let blob = files::open(&state.app.blobs, file).await?;
-            let part = Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool)));
+            let part = content(state, file, false).await?.part(0, file.size, &state.pool);
             Ok(Files { content_type: "application/octet-stream".to_owned(), body: Body::parts([part]) })
         }
-        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root).await,
+        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root, false).await,
     }
 }
 
-async fn multipart(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Files, Failure> {
+async fn multipart(
+    state: &State,
+    image: &Image,
+    metadata: ImageFile,
+    root: ImageFile,
+    unread: bool,
+) -> Result<Files, Failure> {
     let boundary = export::boundary(&image.fingerprint);
     let [first, second, end] = export::form(&image.fingerprint, image.image_type, &metadata, &root);
     let mut parts = Vec::with_capacity(5);
-    for (head, file) in [(first, metadata), (second, root)] {
-        let blob = files::open(&state.app.blobs, file).await?;
+    // Side by side: when both have to come, the second one need not wait for the first.
+    let (before, after) = tokio::try_join!(content(state, metadata, unread), content(state, root, unread))?;
+    for (head, file, content) in [(first, metadata, before), (second, root, after)] {
         parts.push(Part::Bytes(Bytes::from(head)));
-        parts.push(Part::File(FileBody::new(blob.file, 0, blob.size, Arc::clone(&state.pool))));
+        parts.push(content.part(0, file.size, &state.pool));
     }
     parts.push(Part::Bytes(Bytes::from(end)));
     Ok(Files { content_type: format!("multipart/form-data; boundary={boundary}"), body: Body::parts(parts) })
 }
 
-async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
-    let Files { content_type, body } = multipart(state, image, metadata, root).await?;
+async fn split(
+    state: &State,
+    image: &Image,
+    metadata: ImageFile,
+    root: ImageFile,
+    unread: bool,
+) -> Result<Response<Body>, Failure> {
+    let Files { content_type, body } = multipart(state, image, metadata, root, unread).await?;
     let mut response = respond::with(StatusCode::OK, "application/octet-stream", body);
     respond::set(&mut response, header::CONTENT_TYPE, content_type);
     respond::set(&mut response, header::CACHE_CONTROL, REVALIDATE);

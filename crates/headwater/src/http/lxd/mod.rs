@@ -35,6 +35,7 @@ use serde::Serialize;
 
 use super::body::Body;
 use super::caller::Caller;
+use super::files::{self, OpenError};
 use super::guard::{self, Busy, Claim};
 use super::incoming::{BodyError, Incoming};
 use super::query::Query;
@@ -87,6 +88,14 @@ impl Failure {
                 response
             }
             Self::Upload(problem) => error(problem.status(), &problem.to_string()),
+            Self::File(OpenError::Pull(problem)) => {
+                let status = files::away_status(&problem);
+                let mut response = error(status, &problem.to_string());
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    respond::set(&mut response, header::RETRY_AFTER, files::AGAIN);
+                }
+                response
+            }
             Self::Catalog(CatalogError::NoProject(_)) => error(StatusCode::NOT_FOUND, "Project not found"),
             other => super::failed(super::route::Dialect::Api, "a request to the API failed", &other),
         }

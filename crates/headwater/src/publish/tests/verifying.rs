@@ -36,7 +36,7 @@ async fn damage_is_told_by_the_image_that_has_it() {
     let (totals, told) = verify(&room, false).await;
     assert_eq!(told, [""; 0]);
     let bytes = (meta.len() + a.len() + b.len() + c.len()) as u64;
-    assert_eq!(totals, Verified { files: 4, bytes, damaged: 0, deltas: 0, removed: 0 });
+    assert_eq!(totals, Verified { files: 4, bytes, damaged: 0, deltas: 0, promised: 0, removed: 0 });
 
     let mut flipped = a.clone();
     flipped[20] ^= 1;
@@ -58,7 +58,10 @@ async fn damage_is_told_by_the_image_that_has_it() {
         let again = room.publish(request(meta.clone(), Some(root))).await.unwrap();
         assert!(again.already, "publishing the same bytes heals the image and changes no row");
     }
-    assert_eq!(verify(&room, false).await, (Verified { files: 4, bytes, damaged: 0, deltas: 0, removed: 0 }, vec![]));
+    assert_eq!(
+        verify(&room, false).await,
+        (Verified { files: 4, bytes, damaged: 0, deltas: 0, promised: 0, removed: 0 }, vec![])
+    );
 }
 
 #[tokio::test]

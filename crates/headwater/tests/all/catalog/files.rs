@@ -55,7 +55,7 @@ async fn retired_files_are_served_until_they_are_swept(home: &Home) {
     assert!(!catalog.is_file_needed(&root(1)).await.unwrap(), "no image needs it, though it is served");
     assert_eq!(catalog.retired(minute(10), 9).await.unwrap(), [], "before that moment, not at it");
     let retired = catalog.retired(minute(11), 9).await.unwrap();
-    let one = |digest, size| Retired { digest, size, retired_at: minute(10) };
+    let one = |digest, size| Retired { digest, size, retired_at: minute(10), present: true };
     assert_eq!(retired, [one(metadata(1), 0x1000_0002), one(root(1), 0x2000_0002)]);
     assert_eq!(catalog.retired(minute(11), 1).await.unwrap().len(), 1);
     let guest = Viewer::guest();

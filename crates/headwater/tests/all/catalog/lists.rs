@@ -229,8 +229,8 @@ async fn a_catalog_without_words_is_filled_when_it_is_opened(home: &Home) {
     let before = "DELETE FROM schema_migrations WHERE number >= 7; DROP TABLE words; DROP INDEX aliases_folded; \
          ALTER TABLE aliases DROP COLUMN folded; DROP TABLE deltas; DROP TABLE held; \
          ALTER TABLE projects DROP COLUMN repack; ALTER TABLE projects DROP COLUMN keep; \
-         ALTER TABLE projects DROP COLUMN keep_days; ALTER TABLE projects DROP COLUMN keep_aliased; CREATE TABLE jobs (id BIGINT); DROP TABLE upstream_images; \
-         DROP TABLE upstreams; ALTER TABLE products DROP COLUMN given_names; DROP INDEX images_listed; \
+         ALTER TABLE projects DROP COLUMN keep_days; ALTER TABLE projects DROP COLUMN keep_aliased; CREATE TABLE jobs (id BIGINT); DROP TABLE promises; \
+         ALTER TABLE blobs DROP COLUMN present; DROP TABLE upstream_images; DROP TABLE upstreams; ALTER TABLE products DROP COLUMN given_names; DROP INDEX images_listed; \
          DROP INDEX images_public; ALTER TABLE images DROP COLUMN record; CREATE INDEX images_public ON images (id); \
          CREATE TABLE old AS SELECT image_id, leads, size, object, names, names_public FROM image_records; \
          DROP TABLE image_records; ALTER TABLE old RENAME TO image_records";

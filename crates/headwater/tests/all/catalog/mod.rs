@@ -18,6 +18,7 @@ mod model;
 mod moments;
 mod opening;
 mod operations;
+mod promises;
 mod reading;
 mod removing;
 mod retention;

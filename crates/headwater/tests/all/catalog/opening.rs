@@ -49,7 +49,7 @@ async fn a_newer_schema_is_refused(home: &Home) {
     let refused = Catalog::open(&home.location).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "the catalog has schema 4711, this program knows up to 11; start a newer headwater, or restore a backup made \
+        "the catalog has schema 4711, this program knows up to 12; start a newer headwater, or restore a backup made \
          before the upgrade"
     );
     behind(home, "DELETE FROM schema_migrations WHERE number = 4711").await;

@@ -108,3 +108,37 @@ fn what_an_upstream_is_shown_is_kept_and_never_told() {
     );
     assert_eq!(show("up")["credential"], "", "and nothing was changed");
 }
+
+#[test]
+fn lazy_upstreams_have_limits_and_no_api() {
+    let house = House::new();
+    let add = ["mirror", "add", "up", "https://images.example", "--schedule", "0s"];
+    let limits = [&add[..], &["--cache-size", "50GiB"]].concat();
+    house.run(&limits).fails(
+        2,
+        "only files that come when somebody asks for them can go again; give --lazy as well, or leave --cache-size and --cache-age out",
+    );
+    let api = [&add[..], &["--lazy", "--protocol", "incus"]].concat();
+    house.run(&api).fails(
+        2,
+        "an upstream of the protocol incus does not say which files an image is made of before it sends them, so that it cannot be lazy; \
+         use its simplestreams, or leave --lazy out",
+    );
+    house.run(&[&add[..], &["--lazy", "--cache-size", "50GiB", "--cache-age", "30d"]].concat()).ok();
+    let shown = || house.run(&["mirror", "show", "up", "--format", "json"]).json();
+    assert_eq!((&shown()["lazy"], &shown()["cache_age"]), (&true.into(), &"30d".into()));
+    assert_eq!(shown()["cache_size_bytes"], 50_u64 << 30);
+    assert_eq!(house.run(&["mirror", "list"]).ok().cells()[1].last().unwrap(), "yes");
+    let status = house.run(&["mirror", "status", "--format", "json"]).json();
+    assert_eq!(status[0]["held"], serde_json::json!({"files": 0, "bytes": 0, "of_files": 0, "of_bytes": 0}));
+    house.run(&["mirror", "edit", "up", "--cache-size", "0"]).ok();
+    assert_eq!((&shown()["cache_size_bytes"], &shown()["cache_age"]), (&0.into(), &"30d".into()));
+    house.run(&["mirror", "edit", "up", "--lazy", "off"]).ok();
+    assert_eq!(shown()["lazy"], false);
+    let said = house.run(&["mirror", "add", "two", "https://images.example", "--lazy", "--cache-size", "50"]);
+    assert!(
+        said.code == Some(2) && said.err.contains("write a number and a unit, KiB, MiB, GiB or TiB"),
+        "{}",
+        said.err
+    );
+}

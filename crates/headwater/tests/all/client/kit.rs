@@ -49,6 +49,8 @@ pub(crate) enum Step {
     Hang,
     /// Sends this again and again, without end.
     Repeat(Vec<u8>),
+    /// Nothing more until somebody says so.
+    Until(tokio_util::sync::CancellationToken),
 }
 
 #[derive(Debug, Clone)]
@@ -236,6 +238,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         match step {
             Step::Send(bytes) => stream.write_all(&bytes).await?,
             Step::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+            Step::Until(said) => said.cancelled().await,
             Step::Repeat(bytes) => loop {
                 stream.write_all(&bytes).await?;
             },

@@ -3,6 +3,7 @@
 mod bundles;
 mod hostile;
 mod kit;
+mod lazy;
 mod private;
 mod push;
 mod running;
