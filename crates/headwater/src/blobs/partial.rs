@@ -91,7 +91,7 @@ pub enum Incomplete {
 struct Held {
     layout: Arc<Layout>,
     digest: Digest,
-    file: File,
+    file: Arc<File>,
     /// Whether the name goes with this.
     forget: AtomicBool,
 }
@@ -302,7 +302,7 @@ impl Complete {
     /// A staged blob of the same bytes, which are not copied: another name of the file. There may be any number of them.
     pub fn staged(&self) -> Result<Staged, BlobError> {
         let Held { layout, digest, file, .. } = &self.held;
-        Staged::linked(layout, &layout.partial(digest), file.try_clone()?, self.hasher.clone(), self.size)
+        Staged::linked(layout, &layout.partial(digest), (digest, self.size), Arc::clone(file), self.hasher.clone())
     }
 
     /// Says that the blob is in place, so that this is of no more use: its name goes when the last has let go of this.
@@ -338,7 +338,7 @@ impl Flush {
 }
 
 /// Opens or makes the file and locks it; `None` when somebody else has the lock.
-fn lock(path: &Path) -> Result<Option<File>, BlobError> {
+fn lock(path: &Path) -> Result<Option<Arc<File>>, BlobError> {
     loop {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if !try_lock(&file)? {
@@ -346,7 +346,7 @@ fn lock(path: &Path) -> Result<Option<File>, BlobError> {
         }
         // Who had it before may have taken the name away.
         if names(path, &file)? {
-            return Ok(Some(file));
+            return Ok(Some(Arc::new(file)));
         }
     }
 }

@@ -46,6 +46,7 @@ pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
 pub use server::{Began, Body, Document, Seal, Server, Validators};
+pub use streams::StreamProducts;
 
 use ask::Session;
 use trust::Trust;
