@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_whole_is_told_at_once() {
         for (text, expected) in [
-            (r#"{"products":{"a":{"b":}}}"#, "the document is no valid JSON: expected value at line 1 column 22"),
+            (r#"{"products":{"a":{"b":}}}"#, "the document is no valid JSON: expected value at line 1 column 23"),
             (r#"{"products":{"a":{}}"#, "the document is no valid JSON: EOF while parsing an object"),
             (r#"{"products":{}} {}"#, "the document is no valid JSON: trailing characters at line 1 column 17"),
             (r#"{"products":{"a":{}},}"#, "the document is no valid JSON: trailing comma at line 1 column 22"),
@@ -251,12 +251,15 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_whole_document() {
-        let item = |number: usize| format!(r#""{number}":{{}}"#);
-        let items: Vec<String> = (0..=MAX_ITEMS / 2).map(item).collect();
+        // A little more than half of the pairs that there may be.
+        let kinds = (0..1000).map(|_| "lxd.tar.xz").chain((0..MAX_PAIRS / 2000 + 1).map(|_| "squashfs"));
+        let items: Vec<String> =
+            kinds.enumerate().map(|(number, ftype)| format!(r#""{number}":{{"ftype":"{ftype}"}}"#)).collect();
         let product = format!(r#"{{"versions":{{"v":{{"items":{{{}}}}}}}}}"#, items.join(","));
         let text = format!(r#"{{"products":{{"a":{product},"b":{product}}}}}"#);
         let mut products = Products::read(text.as_bytes()).unwrap();
         assert!(products.next().unwrap().is_ok());
-        assert_eq!(products.next().unwrap(), Err(ParseError::TooMany { what: "items", limit: MAX_ITEMS }));
+        let many = ParseError::TooMany { what: "pairs of metadata and root files", limit: MAX_PAIRS };
+        assert_eq!(products.next().unwrap(), Err(many));
     }
 }

@@ -108,7 +108,6 @@ impl Drop for Held {
 
 /// See [`super::Blobs::partial`].
 pub(super) fn begin(layout: &Arc<Layout>, digest: &Digest, size: u64) -> Result<Option<Partial>, BlobError> {
-    make_folder(&layout.partials())?;
     let path = layout.partial(digest);
     let mut linked = false;
     loop {
@@ -340,7 +339,15 @@ impl Flush {
 /// Opens or makes the file and locks it; `None` when somebody else has the lock.
 fn lock(path: &Path) -> Result<Option<Arc<File>>, BlobError> {
     loop {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = match (open(), path.parent()) {
+            // The first file of a store.
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(folder)?;
+                open()?
+            }
+            (opened, _) => opened?,
+        };
         if !try_lock(&file)? {
             return Ok(None);
         }

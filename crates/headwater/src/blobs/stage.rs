@@ -277,6 +277,7 @@ impl Placed {
 
     /// Gives the bytes their name, which is not durable yet.
     fn link(&mut self) -> Result<(), BlobError> {
+        let mut made = false;
         loop {
             match open::stat(&self.layout, &self.digest)? {
                 // The name proves that these bytes are whole (see the room's description); re-hashing them would cost
@@ -292,10 +293,14 @@ impl Placed {
                 }
                 None => {
                     self.sync()?;
-                    make_folder(&self.layout.folder_of(&self.digest))?;
                     fail_point::reached("blobs::before-link");
                     match fs::hard_link(&self.staged.path, self.layout.blob(&self.digest)) {
                         Ok(()) => break,
+                        // The first blob in its folder.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound && !made => {
+                            make_folder(&self.layout.folder_of(&self.digest))?;
+                            made = true;
+                        }
                         // Another publisher of equal bytes was quicker: look again.
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                         Err(error) => return Err(error.into()),

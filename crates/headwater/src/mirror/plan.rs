@@ -381,7 +381,7 @@ mod tests {
             .collect();
         assert_eq!(taken, [("p1", 2, &version(3))]);
         assert_eq!(plan.take[0].product.names.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]), "no name twice");
-        assert_eq!(plan.describe.iter().map(|(product, _)| product.key.as_str()).collect::<Vec<_>>(), ["p1"]);
+        assert_eq!(plan.describe.iter().map(|said| said.product.key.as_str()).collect::<Vec<_>>(), ["p1"]);
         // Here, but not from this upstream.
         assert_eq!(plan.shared, [(fingerprint(21), "p2".to_owned(), "20240101".to_owned())]);
         assert_eq!((plan.gone.len(), plan.back.len(), plan.remove.len()), (0, 0, 0));
