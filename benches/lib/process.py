@@ -124,6 +124,29 @@ class Sampler:
             self._stop.wait(self.every)
 
 
+class Highest:
+    """Follows a process's own highest resident memory (VmHWM) until it has ended.
+
+    What `wait4` gives (`ru_maxrss`) is no less than what the process that started it had: a child begins with its parent's memory."""
+
+    def __init__(self, pid, every=0.01):
+        self.pid, self.every, self.bytes = pid, every, 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self):
+        while not self._over.is_set():
+            # Nothing is told of a process that has ended.
+            self.bytes = max(self.bytes, status_bytes(self.pid, "VmHWM"))
+            self._over.wait(self.every)
+
+    def end(self):
+        self._over.set()
+        self._thread.join()
+        return self.bytes
+
+
 class Run:
     """A command that was run to its end: `seconds`, `cpu` seconds, `rss_peak` bytes, `output` text."""
 
@@ -135,6 +158,7 @@ class Run:
         said = []
         reader = threading.Thread(target=lambda: said.append(child.stderr.read()), daemon=True)
         reader.start()
+        highest = Highest(child.pid)
         out = child.stdout.read()
         reader.join()
         _, code, usage = os.wait4(child.pid, 0)
@@ -142,7 +166,7 @@ class Run:
         killer.cancel()
         child.returncode = os.waitstatus_to_exitcode(code)
         self.cpu = usage.ru_utime + usage.ru_stime
-        self.rss_peak = usage.ru_maxrss * 1024
+        self.rss_peak = highest.end()
         self.output = out.decode(errors="replace")
         if child.returncode != 0:
             words = said[0].decode(errors="replace").strip() if said else ""

@@ -111,7 +111,8 @@ struct Found {
     readers: Family,
 }
 
-fn product(key: &str, entry: &ProductEntry, family: Family, uploaded_at: Timestamp) -> Option<Product> {
+/// One of these [`products`]; `None` when it is left out.
+pub fn product(key: &str, entry: &ProductEntry, family: Family, uploaded_at: Timestamp) -> Option<Product> {
     let readers = match family {
         Family::Any => [Family::Lxd, Family::Incus].as_slice(),
         Family::Lxd => &[Family::Lxd],

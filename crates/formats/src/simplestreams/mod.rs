@@ -30,6 +30,7 @@ pub mod family;
 pub mod go;
 pub mod item;
 pub mod parse;
+mod products;
 pub mod render;
 pub mod select;
 #[cfg(test)]

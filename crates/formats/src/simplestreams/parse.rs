@@ -15,7 +15,8 @@
 //! at its own level, with its own type. Fields that are not known are kept as they are, to be given out again.
 //!
 //! What a document cannot do: name a file outside of its server's folder, or make a small text large in memory. The size of
-//! the text itself is limited by who fetches it; nesting ends at 128 levels.
+//! the text itself is limited by who fetches it; nesting ends at 128 levels within a product. Where there are many products,
+//! [`Products`] gives one after the other, and what is in memory of all of them is the text.
 //!
 //! Facts: python-simplestreams `simplestreams/util.py` (`products_exdata`, `expand_tree`), Go clients
 //! `shared/simplestreams/products.go`.
@@ -28,6 +29,7 @@ use super::client::{is_metadata, is_root};
 pub use super::document::{
     Combined, Document, Extra, Index, ItemEntry, PathError, ProductEntry, RelativePath, Stream, VersionEntry,
 };
+pub use super::products::Products;
 
 /// Most streams in an index.
 pub const MAX_STREAMS: usize = 10_000;
@@ -105,41 +107,17 @@ pub fn index(text: &[u8]) -> Result<Index, ParseError> {
 
 /// Reads a products document. Products, versions and items that are no objects are left out.
 pub fn products(text: &[u8]) -> Result<Document, ParseError> {
-    let Value::Object(mut top) = json(text)? else { return Err(ParseError::NoObject("the document")) };
-    let mut products = match top.remove("products") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(products)) => products,
-        Some(_) => return Err(ParseError::NoObject("\"products\" in the document")),
-    };
-    if products.len() > MAX_PRODUCTS {
-        return Err(ParseError::TooMany { what: "products", limit: MAX_PRODUCTS });
-    }
-    let mut budget = Budget { expansion: MAX_EXPANSION, items: MAX_ITEMS, pairs: MAX_PAIRS };
-    if let Some(Value::Object(abbreviations)) = top.remove("_aliases") {
-        for value in products.values_mut() {
-            expand(value, &abbreviations, &mut budget)?;
-        }
-    }
-    let mut document = Document {
-        content_id: top.remove("content_id").as_ref().and_then(as_text).unwrap_or_default(),
-        datatype: top.remove("datatype").as_ref().and_then(as_text).unwrap_or_default(),
-        ..Document::default()
-    };
-    for (key, value) in products {
-        if let Value::Object(fields) = value {
-            let entry = product(&key, fields, &top, &mut budget)?;
-            document.products.insert(key, entry);
-        }
-    }
-    document.extra = top.into_iter().collect();
-    Ok(document)
+    let mut products = Products::read(text)?;
+    let entries = products.by_ref().collect::<Result<_, _>>()?;
+    Ok(Document { products: entries, ..products.head })
 }
 
 /// What may still be added while a document is taken apart.
-struct Budget {
-    expansion: usize,
-    items: usize,
-    pairs: usize,
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) expansion: usize,
+    pub(super) items: usize,
+    pub(super) pairs: usize,
 }
 
 impl Budget {
@@ -181,7 +159,7 @@ impl Fields<'_> {
     }
 }
 
-fn product(
+pub(super) fn product(
     key: &str,
     own: Map<String, Value>,
     top: &Map<String, Value>,
@@ -291,7 +269,7 @@ fn item(
 
 /// Replaces abbreviations: where an object has the field `crsn: "use1"` and the table says `{"crsn": {"use1": {…}}}`,
 /// the fields of the last object are added to it.
-fn expand(value: &mut Value, table: &Map<String, Value>, budget: &mut Budget) -> Result<(), ParseError> {
+pub(super) fn expand(value: &mut Value, table: &Map<String, Value>, budget: &mut Budget) -> Result<(), ParseError> {
     match value {
         Value::Object(fields) => {
             for (key, meanings) in table {
@@ -316,10 +294,16 @@ fn expand(value: &mut Value, table: &Map<String, Value>, budget: &mut Budget) ->
 }
 
 fn json(text: &[u8]) -> Result<Value, ParseError> {
-    if text.trim_ascii_start().starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
-        return Err(ParseError::Signed);
-    }
+    is_plain(text)?;
     serde_json::from_slice(text).map_err(|error| ParseError::Json(error.to_string()))
+}
+
+/// Clear-signed text is no JSON, and people should hear which address they want.
+pub(super) fn is_plain(text: &[u8]) -> Result<(), ParseError> {
+    match text.trim_ascii_start().starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
+        true => Err(ParseError::Signed),
+        false => Ok(()),
+    }
 }
 
 fn checked(path: &str, place: impl FnOnce() -> String) -> Result<RelativePath, ParseError> {
@@ -334,7 +318,7 @@ fn hash(text: &str) -> String {
     if text.len() == 64 { text.to_ascii_lowercase() } else { String::new() }
 }
 
-fn as_text(value: &Value) -> Option<String> {
+pub(super) fn as_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

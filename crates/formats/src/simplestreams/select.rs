@@ -186,47 +186,52 @@ impl Selection {
     /// The document without the files that the filters on fields keep out, and without versions and products that are left empty.
     /// What [`Selection::view`] says is about images, and comes after ([`View::narrow`]).
     pub fn narrow(&self, mut document: Document) -> Document {
+        let products = std::mem::take(&mut document.products);
+        let left = products.into_iter().filter_map(|(key, product)| {
+            let product = self.narrow_product(&document, &key, product)?;
+            Some((key, product))
+        });
+        let left = left.collect();
+        Document { products: left, ..document }
+    }
+
+    /// The same for one product of a document; `None` when it is left empty.
+    pub fn narrow_product(&self, document: &Document, key: &str, mut product: ProductEntry) -> Option<ProductEntry> {
         if self.filters.is_empty() {
-            return document;
+            return Some(product);
         }
-        let mut products = std::mem::take(&mut document.products);
-        for (product_name, product) in &mut products {
-            let mut versions = std::mem::take(&mut product.versions);
-            for (version_name, version) in &mut versions {
-                let items = std::mem::take(&mut version.items);
-                let (mut chosen, mut metadata, mut deltas) = (BTreeMap::new(), Vec::new(), Vec::new());
-                for (item_name, item) in items {
-                    let place = Place {
-                        document: &document,
-                        product: (product_name, product),
-                        version: (version_name, version),
-                        item: (&item_name, &item),
-                    };
-                    let passes = self.filters.iter().all(|filter| filter.passes(&place));
-                    if is_metadata(&item.ftype) {
-                        metadata.push((passes, item_name, item));
-                    } else if item.ftype.ends_with(DELTA) {
-                        deltas.push((item_name, item));
-                    } else if passes {
-                        chosen.insert(item_name, item);
-                    }
-                }
-                if !chosen.is_empty() {
-                    let some = metadata.iter().any(|(passes, ..)| *passes);
-                    let metadata = metadata.into_iter().filter(|(passes, ..)| *passes || !some);
-                    let roots: BTreeSet<String> =
-                        chosen.values().map(|item| format!("{}{DELTA}", item.ftype)).collect();
-                    let deltas = deltas.into_iter().filter(|(_, item)| roots.contains(&item.ftype));
-                    chosen.extend(metadata.map(|(_, name, item)| (name, item)).chain(deltas));
-                    version.items = chosen;
+        let mut versions = std::mem::take(&mut product.versions);
+        for (version_name, version) in &mut versions {
+            let items = std::mem::take(&mut version.items);
+            let (mut chosen, mut metadata, mut deltas) = (BTreeMap::new(), Vec::new(), Vec::new());
+            for (item_name, item) in items {
+                let place = Place {
+                    document,
+                    product: (key, &product),
+                    version: (version_name, version),
+                    item: (&item_name, &item),
+                };
+                let passes = self.filters.iter().all(|filter| filter.passes(&place));
+                if is_metadata(&item.ftype) {
+                    metadata.push((passes, item_name, item));
+                } else if item.ftype.ends_with(DELTA) {
+                    deltas.push((item_name, item));
+                } else if passes {
+                    chosen.insert(item_name, item);
                 }
             }
-            versions.retain(|_, version| !version.items.is_empty());
-            product.versions = versions;
+            if !chosen.is_empty() {
+                let some = metadata.iter().any(|(passes, ..)| *passes);
+                let metadata = metadata.into_iter().filter(|(passes, ..)| *passes || !some);
+                let roots: BTreeSet<String> = chosen.values().map(|item| format!("{}{DELTA}", item.ftype)).collect();
+                let deltas = deltas.into_iter().filter(|(_, item)| roots.contains(&item.ftype));
+                chosen.extend(metadata.map(|(_, name, item)| (name, item)).chain(deltas));
+                version.items = chosen;
+            }
         }
-        products.retain(|_, product| !product.versions.is_empty());
-        document.products = products;
-        document
+        versions.retain(|_, version| !version.items.is_empty());
+        product.versions = versions;
+        (!product.versions.is_empty()).then_some(product)
     }
 }
 

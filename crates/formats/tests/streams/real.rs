@@ -194,3 +194,41 @@ fn three_dialects_of_one_release() {
     let image = &Listing::of([&empty], Family::Lxd).images[0];
     assert!(image.properties.keys().all(|key| !key.starts_with("requirements.")));
 }
+
+/// A document as a whole, and each of its products as if it were alone in it, however the text is laid out.
+#[test]
+fn documents_read_product_by_product_are_the_same() {
+    let mut read_some = 0;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/streams");
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read(&path).unwrap();
+            let Ok(tree) = serde_json::from_slice::<serde_json::Value>(&text) else { continue };
+            let Ok(document) = parse::products(&text) else { continue };
+            read_some += usize::from(!document.products.is_empty());
+            let mut products = parse::Products::read(&text).unwrap();
+            let head = parse::Document { products: Default::default(), ..document.clone() };
+            assert_eq!(*products.head(), head, "{path:?}");
+            let one_by_one: Vec<_> = products.by_ref().map(Result::unwrap).collect();
+            assert!(one_by_one.iter().is_sorted_by_key(|(key, _)| key), "{path:?}");
+            assert_eq!(one_by_one.into_iter().collect::<std::collections::BTreeMap<_, _>>(), document.products);
+            for text in [tree.to_string(), serde_json::to_string_pretty(&tree).unwrap()] {
+                assert_eq!(parse::products(text.as_bytes()).unwrap(), document, "{path:?}");
+            }
+            for (key, product) in &document.products {
+                let mut alone = tree.clone();
+                let all = alone["products"].as_object_mut().unwrap();
+                all.retain(|other, _| other == key);
+                let alone = parse::products(alone.to_string().as_bytes()).unwrap();
+                assert_eq!(alone.products.values().collect::<Vec<_>>(), [product], "{path:?}: {key}");
+            }
+        }
+    }
+    assert!(read_some > 15, "{read_some}");
+}

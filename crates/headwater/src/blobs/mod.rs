@@ -35,7 +35,7 @@
 //! # Files whose digest is known before they come
 //!
 //! [`Blobs::partial`] keeps what there is of them from one process to the next, under the digest that they will have; a complete
-//! one becomes a staged blob without being copied. How they are locked, says `partial.rs`.
+//! one becomes a staged blob without being copied, and named after its digest at once. How they are locked, says `partial.rs`.
 //!
 //! All calls block: callers that are async go through `spawn_blocking`. This room knows nothing of images, of the
 //! catalog, or of who may read what. Only `layout.rs` knows a path.

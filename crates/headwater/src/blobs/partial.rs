@@ -91,7 +91,7 @@ pub enum Incomplete {
 struct Held {
     layout: Arc<Layout>,
     digest: Digest,
-    file: File,
+    file: Arc<File>,
     /// Whether the name goes with this.
     forget: AtomicBool,
 }
@@ -108,7 +108,6 @@ impl Drop for Held {
 
 /// See [`super::Blobs::partial`].
 pub(super) fn begin(layout: &Arc<Layout>, digest: &Digest, size: u64) -> Result<Option<Partial>, BlobError> {
-    make_folder(&layout.partials())?;
     let path = layout.partial(digest);
     let mut linked = false;
     loop {
@@ -311,7 +310,7 @@ impl Complete {
     /// A staged blob of the same bytes, which are not copied: another name of the file. There may be any number of them.
     pub fn staged(&self) -> Result<Staged, BlobError> {
         let Held { layout, digest, file, .. } = &self.held;
-        Staged::linked(layout, &layout.partial(digest), file.try_clone()?, self.hasher.clone(), self.size)
+        Staged::linked(layout, &layout.partial(digest), (digest, self.size), Arc::clone(file), self.hasher.clone())
     }
 
     /// Says that the blob is in place, so that this is of no more use: its name goes when the last has let go of this.
@@ -347,15 +346,23 @@ impl Flush {
 }
 
 /// Opens or makes the file and locks it; `None` when somebody else has the lock.
-fn lock(path: &Path) -> Result<Option<File>, BlobError> {
+fn lock(path: &Path) -> Result<Option<Arc<File>>, BlobError> {
     loop {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = match (open(), path.parent()) {
+            // The first file of a store.
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(folder)?;
+                open()?
+            }
+            (opened, _) => opened?,
+        };
         if !try_lock(&file)? {
             return Ok(None);
         }
         // Who had it before may have taken the name away.
         if names(path, &file)? {
-            return Ok(Some(file));
+            return Ok(Some(Arc::new(file)));
         }
     }
 }

@@ -22,7 +22,9 @@ pub(super) const READ_AT_ONCE: usize = 1 << 20;
 #[derive(Debug)]
 struct StagedFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
+    /// Whether it is named after its digest, so that [`delete`] sees that somebody is about to need a blob.
+    announced: bool,
 }
 
 impl StagedFile {
@@ -31,8 +33,8 @@ impl StagedFile {
         loop {
             let path = layout.staged();
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-            let staged = Self { path, file };
-            retry_on_intr(|| rustix::fs::flock(&staged.file, FlockOperation::LockShared))?;
+            let staged = Self { path, file: Arc::new(file), announced: false };
+            retry_on_intr(|| rustix::fs::flock(&*staged.file, FlockOperation::LockShared))?;
             // A sweep that came between making and locking has taken the name away.
             if staged.file.metadata()?.nlink() > 0 {
                 return Ok(staged);
@@ -42,11 +44,11 @@ impl StagedFile {
 }
 
 impl StagedFile {
-    /// Names it after its digest, so that [`delete`] sees that somebody is about to need a blob.
+    /// Names it after its digest.
     fn announce(&mut self, layout: &Layout, digest: &Digest) -> io::Result<()> {
         let announced = layout.announced(digest);
         fs::rename(&self.path, &announced)?;
-        self.path = announced;
+        (self.path, self.announced) = (announced, true);
         Ok(())
     }
 }
@@ -74,19 +76,26 @@ impl Staged {
         Ok(Self { layout: Arc::clone(layout), staged, hasher: Sha256::new(), size: 0 })
     }
 
-    /// Bytes that are in a file already, which gets another name and is not copied. Whoever gives them holds a lock on the file, which goes
-    /// on as long as this does.
+    /// Bytes that are in a file already, all of them and no more, which gets another name and is not copied: that of their digest. Whoever gives them
+    /// holds a lock on the file, which goes on as long as this does.
     pub(super) fn linked(
         layout: &Arc<Layout>,
         path: &Path,
-        locked: File,
+        (digest, size): (&Digest, u64),
+        locked: Arc<File>,
         hasher: Sha256,
-        size: u64,
     ) -> Result<Self, BlobError> {
-        make_folder(&layout.staging())?;
-        let staged = layout.staged();
-        fs::hard_link(path, &staged)?;
-        Ok(Self { layout: Arc::clone(layout), staged: StagedFile { path: staged, file: locked }, hasher, size })
+        let announced = layout.announced(digest);
+        match fs::hard_link(path, &announced) {
+            // Most likely the folder is missing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(&layout.staging())?;
+                fs::hard_link(path, &announced)?;
+            }
+            done => done?,
+        }
+        let staged = StagedFile { path: announced, file: locked, announced: true };
+        Ok(Self { layout: Arc::clone(layout), staged, hasher, size })
     }
 
     pub(super) fn parts(&mut self) -> (&File, &mut Sha256) {
@@ -155,10 +164,13 @@ impl Staged {
 
     fn announced(self) -> Result<Placed, BlobError> {
         let (digest, size) = (self.digest(), self.size);
-        let mut placed = Placed { layout: self.layout, staged: self.staged, digest, size, synced: false };
-        // Gives back what `reserve` took too much of.
-        placed.staged.file.set_len(size)?;
-        placed.staged.announce(&placed.layout, &digest)?;
+        let staged = self.staged;
+        let mut placed = Placed { layout: self.layout, staged, digest, size, synced: false, durable: None };
+        if !placed.staged.announced {
+            // Gives back what `reserve` took too much of.
+            placed.staged.file.set_len(size)?;
+            placed.staged.announce(&placed.layout, &digest)?;
+        }
         Ok(placed)
     }
 }
@@ -181,13 +193,16 @@ pub(super) fn commit_all(layout: &Layout, staged: Vec<Staged>) -> Result<Vec<Pla
         blob.link()?;
     }
     rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
+    for blob in &mut placed {
+        blob.durable = Some(changed_at(&blob.staged.file.metadata()?));
+    }
     fail_point::reached("blobs::placed");
     Ok(placed)
 }
 
 impl Write for Staged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = (&self.staged.file).write(bytes)?;
+        let written = (&*self.staged.file).write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
         Ok(written)
@@ -208,7 +223,10 @@ pub struct Placed {
     staged: StagedFile,
     digest: Digest,
     size: u64,
+    /// Whether our bytes are on the disk.
     synced: bool,
+    /// Since the blob's name is: when our file got or lost a name last.
+    durable: Option<(i64, i64)>,
 }
 
 impl Placed {
@@ -222,12 +240,30 @@ impl Placed {
         self.size
     }
 
-    /// Makes sure that the blob is still in place, and puts it back when a sweep took it. Quick, except when equal bytes
-    /// that were there before were swept: then ours have to be synced first.
+    /// Makes sure that the blob is still in place, and puts it back when a sweep took it. One look when it is the file that was staged here; when equal
+    /// bytes were there before, their name is synced again, and when these were swept, ours have to be synced first.
     ///
     /// To be called while no sweep can come between this and the row that names the blob.
     pub fn ensure(&mut self) -> io::Result<()> {
+        if self.is_durable()? {
+            return Ok(());
+        }
         self.put().map_err(io::Error::from)
+    }
+
+    /// Whether the blob's name leads to the file that was staged here, and is the one that was made durable: whoever has taken that away since, or
+    /// given one again, has changed the file's time.
+    fn is_durable(&self) -> io::Result<bool> {
+        let Some(since) = self.durable else { return Ok(false) };
+        match fs::symlink_metadata(self.layout.blob(&self.digest)) {
+            Ok(named) => {
+                let ours = self.staged.file.metadata()?;
+                Ok((named.dev(), named.ino(), named.len()) == (ours.dev(), ours.ino(), self.size)
+                    && changed_at(&named) == since)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn put(&mut self) -> Result<(), BlobError> {
@@ -235,11 +271,13 @@ impl Placed {
         // Also when the blob was there: whoever put it there may not have come to this line yet.
         sync_folder(&self.layout.folder_of(&self.digest))?;
         sync_folder(&self.layout.blobs())?;
+        self.durable = Some(changed_at(&self.staged.file.metadata()?));
         Ok(())
     }
 
     /// Gives the bytes their name, which is not durable yet.
     fn link(&mut self) -> Result<(), BlobError> {
+        let mut made = false;
         loop {
             match open::stat(&self.layout, &self.digest)? {
                 // The name proves that these bytes are whole (see the room's description); re-hashing them would cost
@@ -255,10 +293,14 @@ impl Placed {
                 }
                 None => {
                     self.sync()?;
-                    make_folder(&self.layout.folder_of(&self.digest))?;
                     fail_point::reached("blobs::before-link");
                     match fs::hard_link(&self.staged.path, self.layout.blob(&self.digest)) {
                         Ok(()) => break,
+                        // The first blob in its folder.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound && !made => {
+                            make_folder(&self.layout.folder_of(&self.digest))?;
+                            made = true;
+                        }
                         // Another publisher of equal bytes was quicker: look again.
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                         Err(error) => return Err(error.into()),
@@ -278,6 +320,11 @@ impl Placed {
         }
         Ok(())
     }
+}
+
+/// When a file got or lost a name last, or was written to.
+fn changed_at(about: &fs::Metadata) -> (i64, i64) {
+    (about.ctime(), about.ctime_nsec())
 }
 
 /// Most bytes of the disk that blobs leave free.

@@ -298,7 +298,7 @@ pub(super) async fn record(
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     let detail: BTreeMap<&str, &str> = detail.iter().copied().collect();
-    tx.execute(
+    tx.later(
         "INSERT INTO audit (at, action, project, subject, detail, actor_kind, actor_name, credential, address) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         values![
@@ -313,6 +313,5 @@ pub(super) async fn record(
             actor.address.map(|address| address.to_string()).unwrap_or_default(),
         ],
     )
-    .await?;
-    Ok(())
+    .await
 }

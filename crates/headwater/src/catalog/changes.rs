@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use headwater_formats::names::ProjectName;
 
-use super::engine::{Tx, values};
+use super::engine::{Batch, Tx, values};
 use super::products::{self, Listed};
 use super::sight::{Sight, sight};
 use super::{Catalog, CatalogError, Revision, names, revision, rows};
@@ -35,13 +35,22 @@ const LINE: &str = "JOIN products p ON p.id IN (SELECT l.id FROM products l WHER
 /// Notes a product whose images changed, and those that had to give names up to aliases that follow its line, or get them
 /// back. Before a product goes, and after its last change: before the revision is bumped.
 pub(super) async fn product(tx: &mut Tx, id: i64) -> Result<(), CatalogError> {
-    let own = format!("{NOTE} products p JOIN revision r ON r.id = 1 WHERE p.id = $1 {AGAIN}");
-    tx.execute(own, values![id]).await?;
-    let following = format!(
-        "{NOTE} products f CROSS JOIN aliases a {NAMESAKES} WHERE a.project_id = f.project_id AND a.os = f.os \
-         AND a.release = f.release AND a.variant = f.variant AND {NAMESAKE} AND f.id = $1 {AGAIN}"
-    );
-    tx.execute(following, values![id]).await?;
+    products_of(tx, &[id]).await
+}
+
+/// [`product`] for several, in a few statements.
+pub(super) async fn products_of(tx: &mut Tx, ids: &[i64]) -> Result<(), CatalogError> {
+    for batch in Batch::of(ids) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        let own = format!("{NOTE} products p JOIN revision r ON r.id = 1 WHERE p.id IN ({list}) {AGAIN}");
+        tx.later(own, values.clone()).await?;
+        let following = format!(
+            "{NOTE} products f CROSS JOIN aliases a {NAMESAKES} WHERE a.project_id = f.project_id AND a.os = f.os \
+             AND a.release = f.release AND a.variant = f.variant AND {NAMESAKE} AND f.id IN ({list}) {AGAIN}"
+        );
+        tx.later(following, values).await?;
+    }
     Ok(())
 }
 
@@ -70,15 +79,14 @@ pub(super) async fn alias(tx: &mut Tx, project: i64, name: &str) -> Result<(), C
     Ok(())
 }
 
-/// Notes the products that name a file, of whatever project, if its format becomes another one.
+/// Notes the products that name a file, of whatever project, whose format becomes another one.
 pub(super) async fn format(tx: &mut Tx, digest: &str, format: &str) -> Result<(), CatalogError> {
     let sql = format!(
         "{NOTE} blobs b JOIN image_files f ON f.digest = b.digest JOIN images i ON i.id = f.image_id \
          JOIN products p ON p.id = i.product_id JOIN revision r ON r.id = 1 \
          WHERE b.digest = $1 AND b.format <> $2 {AGAIN}"
     );
-    tx.execute(sql, values![digest, format]).await?;
-    Ok(())
+    tx.later(sql, values![digest, format]).await
 }
 
 /// Notes the products that have a root file, of whatever project: what can be made into it changes.

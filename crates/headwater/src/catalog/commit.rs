@@ -130,12 +130,10 @@ impl Catalog {
                 ImageFiles::Unified(_) => None,
             });
             deltas::revive(&mut tx, &roots.collect::<Vec<_>>()).await?;
-            for product in products {
-                names::refresh(&mut tx, product).await?;
-            }
-            for image in taken.iter().filter(|image| image.new) {
-                shown.image(&mut tx, image.id, image.product).await?;
-            }
+            names::refresh_all(&mut tx, &Vec::from_iter(products)).await?;
+            let listed: Vec<_> =
+                taken.iter().filter(|image| image.new).map(|image| (image.id, image.product)).collect();
+            shown.images(&mut tx, &listed).await?;
             shown.write(&mut tx).await?;
             bump_revision(&mut tx, now).await?;
         }
@@ -320,7 +318,7 @@ async fn insert(
         .ok_or_else(|| CatalogError::Corrupt("an image was not kept".into()))?
         .int(0)?;
     for (role, file) in image.files.iter() {
-        tx.execute(
+        tx.later(
             "INSERT INTO image_files (image_id, role, digest) VALUES ($1, $2, $3)",
             values![id, role.as_str(), file.digest.to_string()],
         )

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | a write | one connection, `BEGIN IMMEDIATE`: one writer among all processes, who waits up to [`PATIENCE`] | `READ COMMITTED` behind a transaction-wide advisory lock: one writer among all servers, who waits up to [`PATIENCE`] |
 //! | a read of several statements | a deferred transaction on the write-ahead log: one snapshot | `REPEATABLE READ READ ONLY`: one snapshot |
+//! | a write of whose answer nothing is needed | waits for the next statement and goes with it ([`Tx::later`]): SQLite works on a thread of its own | goes at once |
 //! | durable on commit | `synchronous = FULL` | `synchronous_commit = on` |
 //!
 //! The lock of a write is also the lock of the store: a publisher's `ensure` and a sweep's `remove` run under it.
@@ -160,7 +161,7 @@ impl Engine {
     /// Begins a read: all its statements see the same moment.
     pub(super) async fn read(&self) -> Result<Tx, CatalogError> {
         Ok(match self {
-            Self::Sqlite { read, .. } => Tx::Sqlite(read.begin_with("BEGIN").await?, Ending::Read),
+            Self::Sqlite { read, .. } => Tx::sqlite(read.begin_with("BEGIN").await?, Ending::Read),
             Self::Postgres(pool) => {
                 Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?, Ending::Read)
             }
@@ -172,7 +173,7 @@ impl Engine {
         match self {
             Self::Sqlite { write: Err(why), .. } => Err(CatalogError::NotWritable(why.clone())),
             Self::Sqlite { write: Ok(pool), mark, .. } => {
-                Ok(Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?, Ending::Write(mark.clone())))
+                Ok(Tx::sqlite(pool.begin_with("BEGIN IMMEDIATE").await?, Ending::Write(mark.clone())))
             }
             Self::Postgres(pool) => {
                 let begun = pool.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
@@ -188,8 +189,10 @@ impl Engine {
     pub(super) async fn fetch(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
         match self {
             Self::Sqlite { read, .. } => {
-                let mut connection = read.acquire().await?;
-                sqlite_rows(&mut connection, sql.into(), values).await
+                let (mut connection, sql) = (read.acquire().await?, sql.into());
+                #[cfg(test)]
+                super::plans::note(&mut connection, &sql).await;
+                sqlite_rows(&mut connection, sql, values).await
             }
             Self::Postgres(pool) => {
                 let mut connection = pool.acquire().await?;
@@ -222,7 +225,7 @@ impl Engine {
 
 /// A transaction. Dropped without [`Tx::commit`], it changes nothing.
 pub(super) enum Tx {
-    Sqlite(Transaction<'static, Sqlite>, Ending),
+    Sqlite(Transaction<'static, Sqlite>, Ending, Later),
     Postgres(Transaction<'static, Postgres>, Ending),
 }
 
@@ -235,11 +238,76 @@ pub(super) enum Ending {
     Write(Option<Arc<MarkFile>>),
 }
 
+/// Statements that wait for the next one: SQLite has a thread of its own, and what takes the time of many small writes is to go there and
+/// back.
+#[derive(Debug, Default)]
+pub(super) struct Later {
+    statements: usize,
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Later {
+    /// More do not wait: the engine keeps the plans of texts that come again.
+    const MOST: usize = 16;
+
+    /// Adds a statement, whose parameters are counted on from those that are there.
+    fn add(&mut self, sql: &str, values: Vec<Value>) {
+        let before = self.values.len();
+        let mut parts = sql.split('$');
+        self.sql.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            self.sql.push('$');
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            // Without a number, it is a path in JSON.
+            match part[..digits].parse::<usize>() {
+                Ok(number) => self.sql.push_str(&(number + before).to_string()),
+                Err(_) => self.sql.push_str(&part[..digits]),
+            }
+            self.sql.push_str(&part[digits..]);
+        }
+        self.values.extend(values);
+        self.statements += 1;
+    }
+
+    /// Runs those that wait.
+    async fn run(&mut self, connection: &mut sqlx::SqliteConnection) -> Result<(), CatalogError> {
+        if self.statements > 0 {
+            let (sql, values) = std::mem::take(self).text();
+            bound!(sql, values).execute(connection).await?;
+        }
+        Ok(())
+    }
+
+    fn text(self) -> (Sql, Vec<Value>) {
+        (self.sql.into(), self.values)
+    }
+
+    /// All of them with this one behind them, as one text.
+    fn with(&mut self, sql: Sql, values: Vec<Value>) -> (Sql, Vec<Value>) {
+        if self.statements == 0 {
+            return (sql, values);
+        }
+        self.add(&sql, values);
+        std::mem::take(self).text()
+    }
+}
+
 impl Tx {
+    fn sqlite(begun: Transaction<'static, Sqlite>, ending: Ending) -> Self {
+        Self::Sqlite(begun, ending, Later::default())
+    }
+
     /// The rows that a statement gives.
     pub(super) async fn rows(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
         match self {
-            Self::Sqlite(tx, _) => sqlite_rows(tx, sql.into(), values).await,
+            Self::Sqlite(tx, _, later) => {
+                let sql = sql.into();
+                #[cfg(test)]
+                super::plans::note(tx, &sql).await;
+                let (sql, values) = later.with(sql, values);
+                sqlite_rows(tx, sql, values).await
+            }
             Self::Postgres(tx, _) => postgres_rows(tx, sql.into(), values).await,
         }
     }
@@ -254,13 +322,70 @@ impl Tx {
         let sql = sql.into();
         check(&values)?;
         Ok(match self {
-            Self::Sqlite(tx, _) => {
+            Self::Sqlite(tx, _, later) => {
                 #[cfg(test)]
                 super::plans::note(tx, &sql).await;
+                // By itself, because all that is run at once is counted together.
+                later.run(tx).await?;
                 bound!(sql, values).execute(&mut **tx).await?.rows_affected()
             }
             Self::Postgres(tx, _) => bound!(sql, values).execute(&mut **tx).await?.rows_affected(),
         })
+    }
+
+    /// Runs a statement of whose answer nothing is needed: at the latest together with the next one, where going to the database and back is what it costs.
+    /// What goes wrong with it may be told there.
+    pub(super) async fn later(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<(), CatalogError> {
+        let sql = sql.into();
+        check(&values)?;
+        match self {
+            Self::Sqlite(tx, _, later) => {
+                #[cfg(test)]
+                super::plans::note(tx, &sql).await;
+                later.add(&sql, values);
+                later.sql.push_str(";\n");
+                if later.statements >= Later::MOST {
+                    later.run(tx).await?;
+                }
+            }
+            Self::Postgres(..) => {
+                self.execute(sql, values).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts rows of as many values each, many in a statement: `head` names the table and the columns, `tail` comes after the values.
+    ///
+    /// No two rows may be the same one to an `ON CONFLICT DO UPDATE`, which PostgreSQL refuses within a statement.
+    pub(super) async fn insert(
+        &mut self,
+        head: &'static str,
+        rows: Vec<Vec<Value>>,
+        tail: &'static str,
+    ) -> Result<(), CatalogError> {
+        /// Rows in a statement. There are few lengths, so that the engines see few different statements and can keep their plans.
+        const LENGTHS: [usize; 3] = [32, 8, 1];
+        /// Most parameters of a statement: see [`Batch`].
+        const MOST: usize = 256;
+
+        let width = rows.first().map_or(0, Vec::len);
+        let mut left = rows.len();
+        let mut rows = rows.into_iter();
+        while left > 0 {
+            let fits = |length: &usize| *length <= left && (*length == 1 || length.saturating_mul(width) <= MOST);
+            let length = LENGTHS.into_iter().find(fits).unwrap_or(1);
+            left -= length;
+            let list = |row: usize| {
+                let names: Vec<String> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
+                format!("({})", names.join(", "))
+            };
+            let lists: Vec<String> = (0..length).map(list).collect();
+            let sql = format!("{head} VALUES {} {tail}", lists.join(", "));
+            let values = rows.by_ref().take(length).flatten().collect();
+            self.execute(sql, values).await?;
+        }
+        Ok(())
     }
 
     /// A subselect of the numbers in a JSON list, which is the parameter of that name; their column is `value`.
@@ -269,6 +394,22 @@ impl Tx {
             Self::Sqlite(..) => format!("SELECT value FROM json_each({parameter})"),
             Self::Postgres(..) => {
                 format!("SELECT value::BIGINT AS value FROM json_array_elements_text({parameter}::json)")
+            }
+        }
+    }
+
+    /// A subselect of the pairs of numbers in a JSON list of lists, as [`Tx::each`]; their columns are `one` and `two`.
+    pub(super) fn each_pair(&self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite(..) => {
+                format!(
+                    "SELECT json_extract(value, '$[0]') AS one, json_extract(value, '$[1]') AS two FROM json_each({parameter})"
+                )
+            }
+            Self::Postgres(..) => {
+                format!(
+                    "SELECT (value->>0)::BIGINT AS one, (value->>1)::BIGINT AS two FROM json_array_elements({parameter}::json)"
+                )
             }
         }
     }
@@ -284,7 +425,10 @@ impl Tx {
     /// Runs a migration: several statements without parameters.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), CatalogError> {
         match self {
-            Self::Sqlite(tx, _) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
+            Self::Sqlite(tx, _, later) => {
+                later.run(tx).await?;
+                sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?;
+            }
             Self::Postgres(tx, _) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(|_| ())?,
         }
         Ok(())
@@ -292,19 +436,22 @@ impl Tx {
 
     /// Keeps what was done; ends a read.
     pub(super) async fn commit(mut self) -> Result<(), CatalogError> {
-        let (Self::Sqlite(_, ending) | Self::Postgres(_, ending)) = &self;
+        let (Self::Sqlite(_, ending, _) | Self::Postgres(_, ending)) = &self;
         let ending = ending.clone();
         let mark = match &ending {
             Ending::Read => None,
             Ending::Write(mark) => {
-                self.execute("UPDATE revision SET writes = writes + 1 WHERE id = 1", values![]).await?;
+                self.later("UPDATE revision SET writes = writes + 1 WHERE id = 1", values![]).await?;
                 mark.as_deref()
             }
         };
+        if let Self::Sqlite(tx, _, later) = &mut self {
+            later.run(tx).await?;
+        }
         // Whoever waits may be gone before the answer is there: there is a new mark then, too.
         let _committing = mark.map(MarkFile::committing);
         match self {
-            Self::Sqlite(tx, _) => tx.commit().await?,
+            Self::Sqlite(tx, ..) => tx.commit().await?,
             Self::Postgres(tx, _) => tx.commit().await?,
         }
         if mark.is_some() {
@@ -320,8 +467,6 @@ async fn sqlite_rows(
     values: Vec<Value>,
 ) -> Result<Vec<Row>, CatalogError> {
     check(&values)?;
-    #[cfg(test)]
-    super::plans::note(connection, &sql).await;
     Ok(bound!(sql, values).fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect())
 }
 
@@ -365,5 +510,25 @@ impl<'a, T: Clone + Into<Value>> Batch<'a, T> {
         let filler = self.0.last().into_iter().cycle();
         values.extend(self.0.iter().chain(filler).take(length).cloned().map(Into::into));
         (first..first + length).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_that_wait_count_their_parameters_on() {
+        let mut later = Later::default();
+        later.add("INSERT INTO t (a, b) VALUES ($1, $2)", values![1, "x"]);
+        later.sql.push_str(";\n");
+        let (sql, values) =
+            later.with("SELECT json_extract(c, '$[0]') FROM t WHERE a = $2 AND b = $1".into(), values!["y", 2]);
+        assert_eq!(
+            sql,
+            "INSERT INTO t (a, b) VALUES ($1, $2);\nSELECT json_extract(c, '$[0]') FROM t WHERE a = $4 AND b = $3"
+        );
+        assert_eq!(format!("{values:?}"), "[Int(Some(1)), Text(Some(\"x\")), Text(Some(\"y\")), Int(Some(2))]");
+        assert_eq!(later.with("SELECT $1".into(), values![1]).0, "SELECT $1", "and nothing waits any more");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An image that somebody else published, or that several upstreams list, is one image: it goes only when nobody has it any more for a reason.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::Image;
@@ -44,6 +44,15 @@ pub struct Given {
     pub version_extra: BTreeMap<String, Json>,
     /// Whether it is placed there; else by its own properties, and what is said of the product here is only remembered.
     pub placed: bool,
+}
+
+/// What an upstream says of a product that is here, and of some of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// The product.
+    pub product: GivenProduct,
+    /// Fields of versions that mean nothing here.
+    pub versions: BTreeMap<VersionName, BTreeMap<String, Json>>,
 }
 
 /// An image that was taken from an upstream.
@@ -211,6 +220,59 @@ impl Catalog {
         tx.commit().await
     }
 
+    /// Those of the products of which something else is said here, of them or of one of these versions: what [`Catalog::describe_product`]
+    /// would change.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoProject`].
+    pub async fn described_otherwise(
+        &self,
+        project: &ProjectName,
+        products: Vec<Described>,
+    ) -> Result<Vec<Described>, CatalogError> {
+        if products.is_empty() {
+            return Ok(products);
+        }
+        let mut tx = self.engine.read().await?;
+        let project = project_id(&mut tx, project).await?;
+        let (mut here, mut versions) = (HashMap::new(), HashMap::new());
+        let keys: Vec<&str> = products.iter().map(|said| said.product.key.as_str()).collect();
+        for batch in Batch::of(&keys) {
+            let mut values = values![project];
+            let list = batch.bind(&mut values);
+            let sql = format!(
+                "SELECT p.id, p.key, p.extra, p.given_names FROM products p WHERE p.project_id = $1 AND p.key IN ({list})"
+            );
+            for row in tx.rows(sql, values).await? {
+                here.insert(row.text(1)?, (row.int(0)?, row.text(2)?, row.opt_text(3)?));
+            }
+        }
+        let ids: Vec<i64> = here.values().map(|(id, ..)| *id).collect();
+        for batch in Batch::of(&ids) {
+            let mut values = values![];
+            let list = batch.bind(&mut values);
+            let sql = format!("SELECT v.product_id, v.name, v.extra FROM versions v WHERE v.product_id IN ({list})");
+            for row in tx.rows(sql, values).await? {
+                versions.insert((row.int(0)?, row.text(1)?), row.text(2)?);
+            }
+        }
+        tx.commit().await?;
+        let mut otherwise = Vec::new();
+        for said in products {
+            let Some((id, extra, names)) = here.get(&said.product.key) else { continue };
+            let given = said.product.names.as_ref().map(to_json).transpose()?;
+            let mut differs = *extra != to_json(&said.product.extra)? || *names != given;
+            for (name, extra) in &said.versions {
+                let here = versions.get(&(*id, name.to_string()));
+                differs |= here.map_or(Ok(false), |here| Ok::<_, CatalogError>(*here != to_json(extra)?))?;
+            }
+            if differs {
+                otherwise.push(said);
+            }
+        }
+        Ok(otherwise)
+    }
+
     /// Says anew what the upstream says of a product and of its versions. Whether that changed anything; a product that is not here is passed over.
     ///
     /// # Errors
@@ -374,6 +436,5 @@ pub(super) async fn note(
          SELECT u.id, $2, $3, $4, $5 FROM upstreams u WHERE u.id = $1 ON CONFLICT (upstream_id, fingerprint) DO UPDATE \
          SET product = excluded.product, version = excluded.version, gone_at = NULL, proof = excluded.proof";
     let values = values![upstream.0, image.to_string(), given.product.key.as_str(), given.version.as_str(), proof];
-    tx.execute(sql, values).await?;
-    Ok(())
+    tx.later(sql, values).await
 }

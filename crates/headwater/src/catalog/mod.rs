@@ -77,7 +77,7 @@ pub use held::HeldNote;
 pub use identities::{Credential, IdentityEdit, NewIdentity};
 pub use images::{Found, ImageAlias, ImageEdit, Placement, StoredImage};
 pub use lists::{Form, ImageList, ImageText, ListPage};
-pub use mirrored::{Given, GivenProduct, Mirrored};
+pub use mirrored::{Described, Given, GivenProduct, Mirrored};
 pub use operations::{Join, MOST_LISTED, OperationClass, Purpose, Push, SECRET_GRACE, StoredOperation};
 pub use products::Listed;
 pub use projects::Project;
@@ -187,11 +187,10 @@ async fn revision(tx: &mut Tx) -> Result<Revision, CatalogError> {
 
 /// Notes a change that readers could see; after the products that it changes ([`changes`]). Its time never goes back, even when the clock does.
 async fn bump_revision(tx: &mut Tx, now: Timestamp) -> Result<(), CatalogError> {
-    tx.execute(
+    tx.later(
         "UPDATE revision SET number = number + 1, changed_at = CASE WHEN changed_at > $1 THEN changed_at ELSE $1 END \
          WHERE id = 1",
         values![now.unix()],
     )
-    .await?;
-    Ok(())
+    .await
 }

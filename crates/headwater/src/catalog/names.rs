@@ -40,43 +40,68 @@ pub(super) async fn newest(
 
 /// Writes the generated names of a product anew, if they are others than before, and notes that it changed.
 pub(super) async fn refresh(tx: &mut Tx, product: i64) -> Result<(), CatalogError> {
-    let sql = "SELECT project_id, given_names FROM products WHERE id = $1";
-    let Some(row) = tx.row(sql, values![product]).await? else { return Ok(()) };
-    let project = row.int(0)?;
-    let given: Option<Vec<String>> = row.opt_text(1)?.map(|text| rows::from_json(&text)).transpose()?;
-    changes::product(tx, product).await?;
-    for private in [true, false] {
-        let sight = Sight { project, private };
-        let container = newest(tx, product, ImageType::Container, sight).await?;
-        let machine = newest(tx, product, ImageType::VirtualMachine, sight).await?;
-        let newest = container.into_iter().chain(machine).max_by_key(ImageRow::age);
-        let wanted = match (newest, &given) {
-            (None, _) => Vec::new(),
-            // The names that an upstream gives, instead of those that would be made.
-            (Some(_), Some(given)) => given.clone(),
-            (Some(row), None) => generated(&row.image),
-        };
-        let found = tx
-            .rows(
-                "SELECT name FROM product_names WHERE product_id = $1 AND public = $2 ORDER BY position",
-                values![product, sight.names()],
-            )
-            .await?;
-        let found = found.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-        if found == wanted {
-            continue;
+    refresh_all(tx, &[product]).await
+}
+
+/// [`refresh`] of several products: in a few statements for all of those whose names an upstream gives.
+pub(super) async fn refresh_all(tx: &mut Tx, products: &[i64]) -> Result<(), CatalogError> {
+    changes::products_of(tx, products).await?;
+    let mut rows = Vec::new();
+    for batch in Batch::of(products) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        let sql = format!(
+            "SELECT n.product_id, n.public, n.name FROM product_names n WHERE n.product_id IN ({list}) \
+             ORDER BY n.product_id, n.public, n.position"
+        );
+        let mut found: HashMap<(i64, bool), Vec<String>> = HashMap::new();
+        for row in tx.rows(sql, values.clone()).await? {
+            found.entry((row.int(0)?, row.truth(1)?)).or_default().push(row.text(2)?);
         }
-        tx.execute("DELETE FROM product_names WHERE product_id = $1 AND public = $2", values![product, sight.names()])
-            .await?;
-        for (position, name) in wanted.into_iter().enumerate() {
-            tx.execute(
-                "INSERT INTO product_names (project_id, product_id, public, position, name) VALUES ($1, $2, $3, $4, $5)",
-                values![project, product, sight.names(), rows::limit(position), name],
-            )
-            .await?;
+        let some = "SELECT i.product_id FROM images i WHERE i.product_id = p.id";
+        let sql = format!(
+            "SELECT p.id, p.project_id, p.given_names, ({some} LIMIT 1), ({some} AND i.public = 1 LIMIT 1) \
+             FROM products p WHERE p.id IN ({list})"
+        );
+        let mut seen = BTreeSet::new();
+        for row in tx.rows(sql, values).await? {
+            let (id, project) = (row.int(0)?, row.int(1)?);
+            if !seen.insert(id) {
+                continue;
+            }
+            let given: Option<Vec<String>> = row.opt_text(2)?.map(|text| rows::from_json(&text)).transpose()?;
+            for (private, any) in [(true, row.opt_int(3)?.is_some()), (false, row.opt_int(4)?.is_some())] {
+                let sight = Sight { project, private };
+                let wanted = match &given {
+                    _ if !any => Vec::new(),
+                    // The names that an upstream gives, instead of those that would be made.
+                    Some(given) => given.clone(),
+                    None => made(tx, id, sight).await?,
+                };
+                let found = found.remove(&(id, !private)).unwrap_or_default();
+                if found == wanted {
+                    continue;
+                }
+                if !found.is_empty() {
+                    let sql = "DELETE FROM product_names WHERE product_id = $1 AND public = $2";
+                    tx.later(sql, values![id, sight.names()]).await?;
+                }
+                let named = wanted.into_iter().enumerate();
+                rows.extend(
+                    named.map(|(position, name)| values![project, id, sight.names(), rows::limit(position), name]),
+                );
+            }
         }
     }
-    Ok(())
+    tx.insert("INSERT INTO product_names (project_id, product_id, public, position, name)", rows, "").await
+}
+
+/// The names that its newest image gives a product.
+async fn made(tx: &mut Tx, product: i64, sight: Sight) -> Result<Vec<String>, CatalogError> {
+    let container = newest(tx, product, ImageType::Container, sight).await?;
+    let machine = newest(tx, product, ImageType::VirtualMachine, sight).await?;
+    let newest = container.into_iter().chain(machine).max_by_key(ImageRow::age);
+    Ok(newest.map(|row| generated(&row.image)).unwrap_or_default())
 }
 
 /// A name as it is looked up where case does not matter, as in the address of a stream.

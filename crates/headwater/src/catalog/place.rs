@@ -51,8 +51,7 @@ pub(super) async fn keep_version(
 ) -> Result<(), CatalogError> {
     let sql = "INSERT INTO versions (product_id, name, extra) VALUES ($1, $2, $3) \
          ON CONFLICT (product_id, name) DO UPDATE SET extra = excluded.extra WHERE excluded.extra <> '{}'";
-    tx.execute(sql, values![product, name.as_str(), to_json(extra)?]).await?;
-    Ok(())
+    tx.later(sql, values![product, name.as_str(), to_json(extra)?]).await
 }
 
 /// That name of a version, or the first one after it in which nothing conflicts with the image.

@@ -14,7 +14,7 @@ use headwater_formats::lxd::record::{self, Fields};
 use headwater_formats::names::AliasName as Name;
 use sha2::{Digest as _, Sha256};
 
-use super::engine::{Batch, Tx, Value, values};
+use super::engine::{Batch, Sql, Tx, Value, values};
 use super::names::{self, Names};
 use super::rows::{self, ImageRow};
 use super::sight::Sight;
@@ -35,21 +35,38 @@ pub(super) struct Changed {
 impl Changed {
     /// An image came, goes, or is another than before, and its product with it. Asked before it goes, and after it came.
     pub(super) async fn image(&mut self, tx: &mut Tx, id: i64, product: Option<i64>) -> Result<(), CatalogError> {
-        self.images.insert(id);
-        // Its aliases may have become visible, or stop to be: then names that they hide go or come.
-        // `CROSS JOIN` is the order in which SQLite looks: it would rather go through all names of the project.
-        let hidden = "SELECT n.product_id FROM aliases a CROSS JOIN product_names n WHERE n.project_id = a.project_id \
-             AND n.public IN (0, 1) AND n.name = a.name AND a.image_id = $1";
-        self.products(tx, hidden, values![id]).await?;
-        let Some(product) = product else { return Ok(()) };
-        self.products.insert(product);
-        if !self.lines.insert(product) {
-            return Ok(());
+        self.images(tx, &[(id, product)]).await
+    }
+
+    /// [`Changed::image`] of several, in a few statements.
+    pub(super) async fn images(&mut self, tx: &mut Tx, images: &[(i64, Option<i64>)]) -> Result<(), CatalogError> {
+        self.images.extend(images.iter().map(|(id, _)| *id));
+        // Their aliases may have become visible, or stop to be: then names that they hide go or come.
+        let ids: Vec<i64> = images.iter().map(|(id, _)| *id).collect();
+        for batch in Batch::of(&ids) {
+            let mut values = values![];
+            let list = batch.bind(&mut values);
+            // `CROSS JOIN` is the order in which SQLite looks: it would rather go through all names of the project.
+            let hidden = format!(
+                "SELECT n.product_id FROM aliases a CROSS JOIN product_names n WHERE n.project_id = a.project_id \
+                 AND n.public IN (0, 1) AND n.name = a.name AND a.image_id IN ({list})"
+            );
+            self.products(tx, hidden, values).await?;
         }
-        let hidden = "SELECT n.product_id FROM products p CROSS JOIN aliases a CROSS JOIN product_names n \
-             WHERE a.project_id = p.project_id AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
-             AND n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name AND p.id = $1";
-        self.products(tx, hidden, values![product]).await
+        let products: BTreeSet<i64> = images.iter().filter_map(|(_, product)| *product).collect();
+        self.products.extend(&products);
+        let lines: Vec<i64> = products.into_iter().filter(|product| self.lines.insert(*product)).collect();
+        for batch in Batch::of(&lines) {
+            let mut values = values![];
+            let list = batch.bind(&mut values);
+            let hidden = format!(
+                "SELECT n.product_id FROM products p CROSS JOIN aliases a CROSS JOIN product_names n \
+                 WHERE a.project_id = p.project_id AND a.os = p.os AND a.release = p.release AND a.variant = p.variant \
+                 AND n.project_id = a.project_id AND n.public IN (0, 1) AND n.name = a.name AND p.id IN ({list})"
+            );
+            self.products(tx, hidden, values).await?;
+        }
+        Ok(())
     }
 
     /// A hand-made alias came, goes, or is another than before. Asked before the change and after it.
@@ -70,7 +87,7 @@ impl Changed {
         Self { images: images.into_iter().collect(), ..Self::default() }
     }
 
-    async fn products(&mut self, tx: &mut Tx, sql: &'static str, values: Vec<Value>) -> Result<(), CatalogError> {
+    async fn products(&mut self, tx: &mut Tx, sql: impl Into<Sql>, values: Vec<Value>) -> Result<(), CatalogError> {
         for row in tx.rows(sql, values).await? {
             self.products.insert(row.int(0)?);
         }
@@ -79,9 +96,21 @@ impl Changed {
 
     /// Brings the records and terms of all of them up to their rows.
     pub(super) async fn write(mut self, tx: &mut Tx) -> Result<(), CatalogError> {
-        for product in &self.products {
-            for row in tx.rows(LEADING, values![*product]).await? {
+        let products: Vec<i64> = self.products.iter().copied().collect();
+        for batch in Batch::of(&products) {
+            let mut values = values![];
+            let list = batch.bind(&mut values);
+            let sql = format!("SELECT r.image_id FROM image_records r WHERE r.leads IN ({list})");
+            for row in tx.rows(sql, values).await? {
                 self.images.insert(row.int(0)?);
+            }
+        }
+        for some in products.chunks(PAGE) {
+            let newest = newest_of_each(&tx.each("$1"));
+            for row in tx.rows(newest, values![rows::to_json(&some)?]).await? {
+                for column in 0..4 {
+                    self.images.extend(row.opt_int(column)?);
+                }
             }
         }
         let images: Vec<i64> = self.images.into_iter().collect();
@@ -92,16 +121,17 @@ impl Changed {
     }
 }
 
-/// The images that show names of a product, and those that have to: the newest ones of each type, of all and of the public ones.
-const LEADING: &str = "SELECT image_id FROM image_records WHERE leads = $1 \
-     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'container' \
-     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) a \
-     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'virtual-machine' \
-     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) b \
-     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'container' AND public = 1 \
-     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) c \
-     UNION ALL SELECT id FROM (SELECT id FROM images WHERE product_id = $1 AND image_type = 'virtual-machine' AND public = 1 \
-     ORDER BY version DESC, preference DESC, fingerprint DESC LIMIT 1) d";
+/// The images that have to show names of each of the products that a subselect gives: the newest ones of each type, of all and of the public ones.
+fn newest_of_each(products: &str) -> String {
+    let newest = |image_type: &str, public: &str| {
+        format!(
+            "(SELECT i.id FROM images i WHERE i.product_id = e.value AND i.image_type = '{image_type}'{public} \
+             ORDER BY i.version DESC, i.preference DESC, i.fingerprint DESC LIMIT 1)"
+        )
+    };
+    let of = |image_type| format!("{}, {}", newest(image_type, ""), newest(image_type, " AND i.public = 1"));
+    format!("SELECT {}, {} FROM ({products}) e", of("container"), of("virtual-machine"))
+}
 
 /// Makes the records of a catalog that has none yet.
 pub(super) async fn fill(tx: &mut Tx) -> Result<(), CatalogError> {
@@ -134,6 +164,14 @@ struct Record {
     names_public: String,
 }
 
+impl Record {
+    /// The columns that a statement writes.
+    fn values(self, image: i64) -> Vec<Value> {
+        let size = rows::limit(self.object.len() + self.names.len().max(self.names_public.len()));
+        values![image, self.leads, size, self.object, self.names, self.names_public]
+    }
+}
+
 async fn old(tx: &mut Tx, images: &[i64]) -> Result<HashMap<i64, Record>, CatalogError> {
     let mut found = HashMap::new();
     for batch in Batch::of(images) {
@@ -153,40 +191,68 @@ async fn old(tx: &mut Tx, images: &[i64]) -> Result<HashMap<i64, Record>, Catalo
 /// Writes the records of these images, as far as they exist, and changes their terms.
 async fn write(tx: &mut Tx, images: &[i64]) -> Result<(), CatalogError> {
     let mut before = old(tx, images).await?;
-    for (row, new) in rendered(tx, images).await? {
-        let old = before.remove(&row.id);
-        if old.as_ref() == Some(&new) {
+    let mut new = Vec::new();
+    for (row, record) in rendered(tx, images).await? {
+        let Some(old) = before.remove(&row.id) else {
+            new.push((row, record));
+            continue;
+        };
+        if old == record {
             continue;
         }
-        let is_new = old.is_none();
-        if old.as_ref().is_none_or(|old| old.object != new.object) {
-            let had = old.map_or(Ok(Terms::new()), |old| terms(row.project, &old.object))?;
-            change_terms(tx, row.id, &had, &terms(row.project, &new.object)?).await?;
+        if old.object != record.object {
+            let (had, has) = (terms(row.project, &old.object)?, terms(row.project, &record.object)?);
+            change_terms(tx, row.id, &had, &has).await?;
         }
-        let size = rows::limit(new.object.len() + new.names.len().max(new.names_public.len()));
-        let mut values = values![row.id, new.leads, size, new.object, new.names, new.names_public];
-        if is_new {
-            let place = free_place(tx, &row).await?;
-            tx.execute("UPDATE images SET record = $1 WHERE id = $2", values![place, row.id]).await?;
-            values.push(place.into());
-            let sql = "INSERT INTO image_records (image_id, leads, size, object, names, names_public, place) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)";
-            tx.execute(sql, values).await?;
-        } else {
-            let sql = "UPDATE image_records SET leads = $2, size = $3, object = $4, names = $5, names_public = $6 \
-                 WHERE image_id = $1";
-            tx.execute(sql, values).await?;
-        }
+        let sql = "UPDATE image_records SET leads = $2, size = $3, object = $4, names = $5, names_public = $6 \
+             WHERE image_id = $1";
+        tx.execute(sql, record.values(row.id)).await?;
     }
-    Ok(())
+    add(tx, new).await
 }
 
-/// Where the record of a new image goes: beside those with the nearest fingerprints in its project, because lists read them in this order.
-/// Where there is one already, which takes two images that begin with the same 48 bits, it lies elsewhere and is found as well.
-async fn free_place(tx: &mut Tx, row: &ImageRow) -> Result<i64, CatalogError> {
-    let place = place(row.project, &row.image.fingerprint);
-    let taken = tx.row("SELECT 1 FROM image_records WHERE place = $1", values![place]).await?;
-    Ok(if taken.is_some() { -row.id } else { place })
+/// Writes the records of images that have none, and their terms: in a few statements for all of them.
+async fn add(tx: &mut Tx, new: Vec<(ImageRow, Record)>) -> Result<(), CatalogError> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    let (mut pairs, mut words) = (Vec::new(), BTreeSet::new());
+    for (row, record) in &new {
+        for (term, word) in terms(row.project, &record.object)? {
+            pairs.push([term, row.id]);
+            words.extend(word);
+        }
+    }
+    let sql = format!("INSERT INTO image_terms (term, image_id) SELECT t.one, t.two FROM ({}) t", tx.each_pair("$1"));
+    tx.execute(sql, values![rows::to_json(&pairs)?]).await?;
+    list_words(tx, words).await?;
+    let places: Vec<i64> = new.iter().map(|(row, _)| place(row.project, &row.image.fingerprint)).collect();
+    let mut taken = BTreeSet::new();
+    for batch in Batch::of(&places) {
+        let mut values = values![];
+        let list = batch.bind(&mut values);
+        for row in tx.rows(format!("SELECT r.place FROM image_records r WHERE r.place IN ({list})"), values).await? {
+            taken.insert(row.int(0)?);
+        }
+    }
+    let (mut ids, mut rows) = (Vec::new(), Vec::new());
+    for ((row, record), place) in new.into_iter().zip(places) {
+        // Beside the records with the nearest fingerprints in its project, because lists read them in this order. Where there is one already, which
+        // takes two images that begin with the same 48 bits, it lies elsewhere and is found as well.
+        let place = if taken.insert(place) { place } else { -row.id };
+        ids.push(row.id);
+        let mut values = record.values(row.id);
+        values.push(place.into());
+        rows.push(values);
+    }
+    let head = "INSERT INTO image_records (image_id, leads, size, object, names, names_public, place)";
+    tx.insert(head, rows, "").await?;
+    let sql = format!(
+        "UPDATE images SET record = (SELECT r.place FROM image_records r WHERE r.image_id = images.id) WHERE id IN ({})",
+        tx.each("$1")
+    );
+    tx.execute(sql, values![rows::to_json(&ids)?]).await?;
+    Ok(())
 }
 
 /// 15 bits of the project, then 48 of the fingerprint: a number whose order is that of the fingerprints.

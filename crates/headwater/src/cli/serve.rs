@@ -394,7 +394,7 @@ fn tell_systemd(state: &[NotifyState<'_>]) {
 }
 
 /// Each connection and each download is an open file; the soft limit is low for the sake of programs that use `select`.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {

@@ -50,6 +50,7 @@ pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
 pub use remote::ImageState;
 pub use server::{Began, Body, Document, Seal, Server, Validators};
+pub use streams::StreamProducts;
 
 use ask::Session;
 use credential::Credential;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_formats::simplestreams::parse;
+use headwater_formats::simplestreams::parse::RelativePath;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     LAST_MODIFIED, RANGE,
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::Session;
 use super::deliver::not_over;
 use super::origin::Files;
-use super::streams::below;
+use super::streams::{StreamProducts, below};
 use super::{ClientError, Delivery, Offer, direct, export, lxd, streams};
 
 /// Longest validator that is kept, in bytes.
@@ -99,12 +99,24 @@ impl Server {
         &self.session.name
     }
 
-    /// All its documents that list images. With a seal, each has to be signed: clear-signed (`.sjson`), or beside it (`.json.gpg`).
+    /// Where its documents are that list images, by its index. With a seal, that has to be signed: clear-signed (`.sjson`), or beside it (`.json.gpg`).
     ///
     /// # Errors
     /// When it cannot be reached, is not believed, or answers nonsense.
-    pub async fn documents(&self, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<parse::Document>, ClientError> {
-        streams::documents(&self.session, seal).await
+    pub async fn streams(&self, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<RelativePath>, ClientError> {
+        streams::paths(&self.session, seal).await
+    }
+
+    /// The products of one of these documents, which has to be signed as the index has.
+    ///
+    /// # Errors
+    /// As [`Server::streams`].
+    pub async fn products(
+        &self,
+        path: &RelativePath,
+        seal: Option<&Arc<dyn Seal>>,
+    ) -> Result<StreamProducts, ClientError> {
+        streams::products(&self.session, path, seal).await
     }
 
     /// All images that its API shows of a project (the server's choice when none is named), each with the name of its architecture. Those that

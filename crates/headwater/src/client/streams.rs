@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::simplestreams::client::{ListedFile, ListedImage, Listing};
-use headwater_formats::simplestreams::parse::{self, Document, ParseError, RelativePath};
+use headwater_formats::simplestreams::parse::{self, Document, ParseError, ProductEntry, Products, RelativePath};
 use headwater_formats::simplestreams::{Family, INDEX_PATH};
 use reqwest::Url;
 
@@ -68,31 +68,76 @@ fn by_fingerprint<'a>(
 }
 
 async fn listing(session: &Session) -> Result<Listing, ClientError> {
-    let documents = documents(session, None).await?;
+    let documents = documents(session).await?;
     let listed = tokio::task::spawn_blocking(move || Listing::of(&documents, Family::Any)).await;
     listed.map_err(|error| ClientError::Setup(error.to_string()))
 }
 
 /// All documents with images that the index names.
-pub(super) async fn documents(session: &Session, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<Document>, ClientError> {
-    let unreadable = |error: ParseError| {
-        ClientError::nonsense(&session.name, format!("has a list of images that cannot be read: {error}"))
-    };
+async fn documents(session: &Session) -> Result<Vec<Document>, ClientError> {
+    let mut documents = Vec::new();
+    for path in paths(session, None).await? {
+        let mut products = products(session, &path, None).await?;
+        // Large documents take a while to read: not on a thread that serves others.
+        let parsed = tokio::task::spawn_blocking(move || {
+            let entries = products.by_ref().collect::<Result<_, _>>()?;
+            Ok(Document { products: entries, ..products.head().clone() })
+        });
+        documents.push(parsed.await.map_err(|error| ClientError::Setup(error.to_string()))??);
+    }
+    Ok(documents)
+}
+
+/// Where the documents with images are, as the index says.
+pub(super) async fn paths(session: &Session, seal: Option<&Arc<dyn Seal>>) -> Result<Vec<RelativePath>, ClientError> {
     let index = text(session, INDEX_PATH, seal).await?;
-    let index = parse::index(&index).map_err(unreadable)?;
+    let index = parse::index(&index).map_err(|error| unreadable(&session.name, &error))?;
     let paths: Vec<RelativePath> = index.image_streams().map(|(_, path)| path.clone()).collect();
     if paths.len() > MAX_DOCUMENTS {
         let what = format!("lists images in more than {MAX_DOCUMENTS} documents, which is the limit");
         return Err(ClientError::nonsense(&session.name, what));
     }
-    let mut documents = Vec::new();
-    for path in paths {
-        let text = text(session, path.as_str(), seal).await?;
-        // Large documents take a while to read: not on a thread that serves others.
-        let parsed = tokio::task::spawn_blocking(move || parse::products(&text)).await;
-        documents.push(parsed.map_err(|error| ClientError::Setup(error.to_string()))?.map_err(unreadable)?);
+    Ok(paths)
+}
+
+/// One of these documents, to be read product by product.
+pub(super) async fn products(
+    session: &Session,
+    path: &RelativePath,
+    seal: Option<&Arc<dyn Seal>>,
+) -> Result<StreamProducts, ClientError> {
+    let text = text(session, path.as_str(), seal).await?;
+    let found = tokio::task::spawn_blocking(move || Products::read(text)).await;
+    let found = found.map_err(|error| ClientError::Setup(error.to_string()))?;
+    let products = found.map_err(|error| unreadable(&session.name, &error))?;
+    Ok(StreamProducts { server: session.name.clone(), products })
+}
+
+fn unreadable(server: &str, error: &ParseError) -> ClientError {
+    ClientError::nonsense(server, format!("has a list of images that cannot be read: {error}"))
+}
+
+/// The products of a document of a server, one after the other, in the order of their keys. Each becomes fields when its turn comes, which takes a
+/// moment: to be done where that is allowed.
+#[derive(Debug)]
+pub struct StreamProducts {
+    server: String,
+    products: Products<Vec<u8>>,
+}
+
+impl StreamProducts {
+    /// The document without its products.
+    pub fn head(&self) -> &Document {
+        self.products.head()
     }
-    Ok(documents)
+}
+
+impl Iterator for StreamProducts {
+    type Item = Result<(String, ProductEntry), ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.products.next()?.map_err(|error| unreadable(&self.server, &error)))
+    }
 }
 
 /// A document, without its signature. With a seal it has to be signed: the clear-signed one is asked for first, because a text and its signature beside it

@@ -1,6 +1,6 @@
 //! What an upstream offers, whatever it speaks: products with versions and images, and where the bytes of each image are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use headwater_formats::arch::Architecture;
 use headwater_formats::digest::{Digest, Fingerprint};
@@ -9,21 +9,21 @@ use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, Product, Version, version_name};
 use headwater_formats::simplestreams::client::ListedFile;
 use headwater_formats::simplestreams::item::FAMILIES;
-use headwater_formats::simplestreams::parse::{Document, RelativePath, VersionEntry};
+use headwater_formats::simplestreams::parse::{ProductEntry, RelativePath, VersionEntry};
 use headwater_formats::simplestreams::select::Selection;
 use headwater_formats::simplestreams::{Family, convert};
 use headwater_formats::timestamp::Timestamp;
 
 use super::{OfferedDelta, Wanted};
-use crate::client::Offer;
+use crate::client::{ClientError, Offer, StreamProducts};
 
 /// Most deltas to one file that are looked at.
 const MOST_DELTAS: usize = 16;
 
-/// What an upstream offers and was chosen.
+/// What an upstream offers and was chosen, or a part of it.
 #[derive(Debug, Default)]
 pub struct Offered {
-    /// In the order of the documents; of the LXD API in the order of their keys. A fingerprint is there once.
+    /// In the order of the documents; of the LXD API in the order of their keys. A fingerprint is there once, in all parts together.
     pub products: Vec<Product>,
     /// How the bytes of each image come.
     pub offers: HashMap<Fingerprint, Offer>,
@@ -36,36 +36,6 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// What documents list, in words of ours.
-    pub fn by_documents(documents: Vec<Document>, selection: &Selection, both_families: bool, now: Timestamp) -> Self {
-        let mut offered = Self { placed: true, ..Self::default() };
-        let mut seen = BTreeSet::new();
-        for document in documents {
-            offered.keys.extend(document.products.keys().cloned());
-            // Before anything is left out: their bases are older versions.
-            deltas(&document, &mut offered.deltas);
-            let document = selection.narrow(document);
-            let places = places(&document);
-            for mut product in selection.view.apply(convert::products(&document, Family::Any, now)) {
-                for version in &mut product.versions {
-                    version.images.retain_mut(|image| {
-                        if both_families {
-                            image.properties.remove(FAMILIES);
-                        }
-                        let Some(offer) = listed(image, &places) else { return false };
-                        let new = seen.insert(image.fingerprint);
-                        if new {
-                            offered.offers.insert(image.fingerprint, offer);
-                        }
-                        new
-                    });
-                }
-                offered.add(product);
-            }
-        }
-        offered
-    }
-
     /// What the API of a server shows, placed as it would be if it were published here. Images that name no system are in no product, so that they are taken
     /// only when everything is.
     pub fn by_images(images: Vec<(Offer, String)>, selection: &Selection, now: Timestamp) -> Self {
@@ -125,6 +95,67 @@ impl Offered {
     }
 }
 
+/// What is chosen of documents, whose products are read one after the other.
+#[derive(Debug)]
+pub(super) struct Choice {
+    selection: Selection,
+    /// Whether images for one family of clients are offered to both.
+    both_families: bool,
+    now: Timestamp,
+    /// The images that were found so far.
+    seen: HashSet<Fingerprint>,
+}
+
+impl Choice {
+    pub(super) fn new(selection: Selection, both_families: bool, now: Timestamp) -> Self {
+        Self { selection, both_families, now, seen: HashSet::new() }
+    }
+
+    /// The next products of a document, until there are some `images` images of them; `None` when no product is left.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub(super) fn next(
+        &mut self,
+        document: &mut StreamProducts,
+        images: usize,
+    ) -> Result<Option<Offered>, ClientError> {
+        let mut offered = Offered { placed: true, ..Offered::default() };
+        while offered.offers.len() < images {
+            let Some(next) = document.next() else { break };
+            let (key, entry) = next?;
+            // Before anything is left out: their bases are older versions.
+            deltas(&entry, &mut offered.deltas);
+            let chosen = self.selection.narrow_product(document.head(), &key, entry);
+            if let Some(entry) = chosen
+                && let Some(product) = convert::product(&key, &entry, Family::Any, self.now)
+                && let Some(product) = self.selection.view.narrow(product)
+            {
+                self.offer(product, &places(&entry), &mut offered);
+            }
+            offered.keys.insert(key);
+        }
+        Ok((!offered.keys.is_empty()).then_some(offered))
+    }
+
+    fn offer(&mut self, mut product: Product, places: &HashMap<Digest, &RelativePath>, offered: &mut Offered) {
+        for version in &mut product.versions {
+            version.images.retain_mut(|image| {
+                if self.both_families {
+                    image.properties.remove(FAMILIES);
+                }
+                let Some(offer) = listed(image, places) else { return false };
+                let new = self.seen.insert(image.fingerprint);
+                if new {
+                    offered.offers.insert(image.fingerprint, offer);
+                }
+                new
+            });
+        }
+        offered.add(product);
+    }
+}
+
 fn empty(key: String, line: Line) -> Product {
     Product {
         key,
@@ -142,39 +173,36 @@ fn version(name: VersionName, images: Vec<Image>) -> Version {
     Version { name, extra: BTreeMap::new(), images, deltas: Vec::new() }
 }
 
-/// Where a document has files of these digests.
-fn places(document: &Document) -> HashMap<Digest, RelativePath> {
-    let versions = document.products.values().flat_map(|product| product.versions.values());
-    let items = versions.flat_map(|version| version.items.values());
-    items.filter_map(|item| Some((item.sha256?, item.path.clone()?))).collect()
+/// Where a product has files of these digests.
+fn places(product: &ProductEntry) -> HashMap<Digest, &RelativePath> {
+    let items = product.versions.values().flat_map(|version| version.items.values());
+    items.filter_map(|item| Some((item.sha256?, item.path.as_ref()?))).collect()
 }
 
-/// The deltas that a document lists, with what they start from: the file of the same kind in the version that is named (LXD
+/// The deltas that a product lists, with what they start from: the file of the same kind in the version that is named (LXD
 /// `shared/simplestreams/products.go`).
-fn deltas(document: &Document, found: &mut HashMap<Digest, Vec<OfferedDelta>>) {
-    for product in document.products.values() {
-        for version in product.versions.values() {
-            for item in version.items.values() {
-                let Some(kind) = item.ftype.strip_suffix(".vcdiff") else { continue };
-                let of = |version: &VersionEntry| {
-                    version.items.values().find(|item| item.ftype == kind).and_then(|item| item.sha256)
-                };
-                let base = product.versions.get(&item.delta_base).and_then(of);
-                let (Some(target), Some(base)) = (of(version), base) else { continue };
-                let (Some(path), Some(digest), Some(size)) = (&item.path, item.sha256, item.size) else { continue };
-                let file = Wanted { path: path.as_str().to_owned(), digest, size };
-                let of_target = found.entry(target).or_default();
-                if of_target.len() < MOST_DELTAS {
-                    of_target.push(OfferedDelta { base, file });
-                }
+fn deltas(product: &ProductEntry, found: &mut HashMap<Digest, Vec<OfferedDelta>>) {
+    for version in product.versions.values() {
+        for item in version.items.values() {
+            let Some(kind) = item.ftype.strip_suffix(".vcdiff") else { continue };
+            let of = |version: &VersionEntry| {
+                version.items.values().find(|item| item.ftype == kind).and_then(|item| item.sha256)
+            };
+            let base = product.versions.get(&item.delta_base).and_then(of);
+            let (Some(target), Some(base)) = (of(version), base) else { continue };
+            let (Some(path), Some(digest), Some(size)) = (&item.path, item.sha256, item.size) else { continue };
+            let file = Wanted { path: path.as_str().to_owned(), digest, size };
+            let of_target = found.entry(target).or_default();
+            if of_target.len() < MOST_DELTAS {
+                of_target.push(OfferedDelta { base, file });
             }
         }
     }
 }
 
-fn listed(image: &Image, places: &HashMap<Digest, RelativePath>) -> Option<Offer> {
+fn listed(image: &Image, places: &HashMap<Digest, &RelativePath>) -> Option<Offer> {
     let file = |file: &ImageFile| {
-        let path = places.get(&file.digest)?.clone();
+        let path = (*places.get(&file.digest)?).clone();
         Some(ListedFile { path, size: file.size, sha256: Some(file.digest) })
     };
     match &image.files {

@@ -34,14 +34,13 @@ impl Mirrors {
         course: &Course,
         run: &mut UpstreamRun,
     ) -> Result<(), MirrorError> {
-        let Planned { upstream, offered, plan, .. } = planned;
+        let Planned { upstream, plan, .. } = planned;
         let mut waiting = Waiting::default();
         for Take { product, images } in plan.take {
             let product = Arc::new(product);
             for wanted in images {
-                let offer = offered.offers.get(&wanted.image.fingerprint);
                 let step = step(&product, &wanted);
-                match offer.and_then(promises).filter(|_| wanted.image.files.size() <= MAX_IMAGE_BYTES) {
+                match promises(&wanted.offer).filter(|_| wanted.image.files.size() <= MAX_IMAGE_BYTES) {
                     Some(promises) => {
                         waiting.new.push(new(&upstream, &product, wanted));
                         waiting.promises.push(promises);
@@ -60,7 +59,7 @@ impl Mirrors {
             }
         }
         self.list_promised(waiting, course, run).await?;
-        self.say_where(&upstream, offered.offers.values()).await
+        self.say_where(&upstream, plan.promises).await
     }
 
     async fn list_promised(
@@ -86,7 +85,7 @@ impl Mirrors {
     }
 
     /// Writes down where files are, as far as that is not known: images that were here before had no such place, or have another one now.
-    async fn say_where(&self, upstream: &Upstream, offers: impl Iterator<Item = &Offer>) -> Result<(), MirrorError> {
+    async fn say_where(&self, upstream: &Upstream, promises: Vec<Promise>) -> Result<(), MirrorError> {
         let catalog = &self.publisher.catalog;
         let mut known: HashMap<Digest, String> = HashMap::new();
         let mut after: Option<Digest> = None;
@@ -100,7 +99,7 @@ impl Mirrors {
             }
         }
         let mut missing = Vec::new();
-        for promise in offers.filter_map(promises).flatten() {
+        for promise in promises {
             if known.get(&promise.digest) != Some(&promise.path) {
                 known.insert(promise.digest, promise.path.clone());
                 missing.push(promise);
@@ -114,7 +113,7 @@ impl Mirrors {
 }
 
 /// Where the files of an image are, when a document lists them with their hashes.
-fn promises(offer: &Offer) -> Option<Vec<Promise>> {
+pub(super) fn promises(offer: &Offer) -> Option<Vec<Promise>> {
     let (metadata, root) = offer.files()?;
     let promise = |file: &headwater_formats::simplestreams::client::ListedFile| {
         Some(Promise { digest: file.sha256?, path: file.path.as_str().to_owned() })
@@ -124,7 +123,8 @@ fn promises(offer: &Offer) -> Option<Vec<Promise>> {
 
 /// The image as its document describes it, to be listed.
 fn new(upstream: &Upstream, product: &Arc<GivenProduct>, wanted: TakeImage) -> NewImage {
-    let TakeImage { version, version_extra, image } = wanted;
+    let (version_extra, properties) = wanted.fields();
+    let TakeImage { version, image, .. } = wanted;
     let given = Given {
         upstream: Some(upstream.id),
         product: GivenProduct::clone(product),
@@ -135,7 +135,7 @@ fn new(upstream: &Upstream, product: &Arc<GivenProduct>, wanted: TakeImage) -> N
     NewImage {
         project: upstream.project.clone(),
         // As one that is published, whose profiles are those of an image that names none.
-        image: Image { public: upstream.settings.public, profiles: vec!["default".to_owned()], ..image },
+        image: Image { public: upstream.settings.public, profiles: vec!["default".to_owned()], properties, ..image },
         aliases: Vec::new(),
         new_aliases: false,
         published_by: None,

@@ -9,21 +9,26 @@ use std::time::Duration;
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::names::UpstreamName;
 use headwater_formats::simplestreams::select::Selection;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use super::claim;
-use super::plan::{self, Plan, Take, TakeImage};
+use super::offer::Choice;
+use super::plan::{Plan, Planner, Take, TakeImage};
 use super::take::{Taken, Taking, Told};
 use super::{Course, Event, MirrorError, Mirrors, Offered, Rate, Step, Terms, Transfers};
+use crate::blobs::Complete;
 use crate::catalog::{
-    GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun,
+    Described, GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol,
+    UpstreamRun,
 };
 use crate::client::credential::{BearerToken, ClientCertificate, Credential};
 use crate::client::trust::Trust;
-use crate::client::{Offer, Seal, Server};
+use crate::client::{Seal, Server};
 use crate::openpgp::Keyring;
-use crate::publish::blocking;
+use crate::publish::{Durable, blocking};
 
 /// For how many seconds an upstream is claimed at a time.
 const CLAIM: i64 = 60;
@@ -31,8 +36,12 @@ const CLAIM: i64 = 60;
 const RENEW: Duration = Duration::from_secs(15);
 /// Rows that are read, or images that go, at a time.
 const PAGE: usize = 1000;
-/// Most images that are listed in one transaction.
-const TOGETHER: usize = 64;
+/// Images of a document that are compared with what is here at a time, or a few more.
+const PART: usize = 500;
+/// Most images that are listed in one transaction. Pages of the catalog that many images change are written once for all of them.
+const TOGETHER: usize = 512;
+/// How long is waited for so many.
+const GATHER: Duration = Duration::from_millis(500);
 /// Of so many images in a row that cannot be taken, no more are tried.
 const HOPELESS: usize = 20;
 /// After a run that failed, the next is due no later than this.
@@ -43,10 +52,10 @@ const AGAIN: u32 = 900;
 pub struct Planned {
     /// The upstream.
     pub upstream: Upstream,
-    /// What it offers.
-    pub offered: Offered,
-    /// The difference.
+    /// The difference to what it offers.
     pub plan: Plan,
+    /// Whether products, versions and names are its own: see [`Offered::placed`].
+    placed: bool,
     /// The images that came from it until now.
     held: BTreeSet<Fingerprint>,
     server: Server,
@@ -153,36 +162,61 @@ impl Mirrors {
         let server = self.client.server_as(&credential(&upstream.settings.credential)?, &upstream.server, &trust)?;
         let selection: Selection = upstream.settings.filter.parse()?;
         let now = (self.now)();
-        let offered = match upstream.protocol {
-            UpstreamProtocol::SimpleStreams => {
-                let seal = seal(&upstream.settings.keyring)?;
-                let (documents, both) = (server.documents(seal.as_ref()).await?, upstream.settings.both_families);
-                blocking(move || Offered::by_documents(documents, &selection, both, now)).await
+        let seal = seal(&upstream.settings.keyring)?;
+        let held = self.held(upstream.id).await?;
+        let mut planner = Planner::new(&held, &upstream.settings, now);
+        let placed = upstream.protocol == UpstreamProtocol::SimpleStreams;
+        if placed {
+            let mut choice = Choice::new(selection, upstream.settings.both_families, now);
+            for path in server.streams(seal.as_ref()).await? {
+                let mut products = server.products(&path, seal.as_ref()).await?;
+                loop {
+                    let part;
+                    (choice, products, part) = blocking(move || {
+                        let part = choice.next(&mut products, PART);
+                        (choice, products, part)
+                    })
+                    .await;
+                    let Some(part) = part? else { break };
+                    self.add(&mut planner, &upstream, part).await?;
+                }
             }
-            UpstreamProtocol::Lxd | UpstreamProtocol::Incus => {
-                let images = server.images(&upstream.settings.upstream_project).await?;
-                blocking(move || Offered::by_images(images, &selection, now)).await
-            }
-        };
-        let catalog = &self.publisher.catalog;
+        } else {
+            let images = server.images(&upstream.settings.upstream_project).await?;
+            let all = blocking(move || Offered::by_images(images, &selection, now)).await;
+            self.add(&mut planner, &upstream, all).await?;
+        }
+        let plan = planner.end(terms.accept_loss)?;
+        let held = held.into_iter().map(|row| row.fingerprint).collect();
+        Ok(Planned { upstream, plan, placed, held, server })
+    }
+
+    /// The images that came from an upstream until now.
+    async fn held(&self, upstream: UpstreamId) -> Result<Vec<Mirrored>, MirrorError> {
         let mut held: Vec<Mirrored> = Vec::new();
         loop {
-            let page = catalog.mirrored(upstream.id, held.last().map(|row| &row.fingerprint), PAGE).await?;
+            let page = self.publisher.catalog.mirrored(upstream, held.last().map(|row| &row.fingerprint), PAGE).await?;
             let more = page.len() >= PAGE;
             held.extend(page);
             if !more {
-                break;
+                return Ok(held);
             }
         }
-        let listed: Vec<Fingerprint> = offered.offers.keys().copied().collect();
+    }
+
+    /// Adds a part of what is offered to a plan, beside what is here of it.
+    async fn add(&self, planner: &mut Planner<'_>, upstream: &Upstream, part: Offered) -> Result<(), MirrorError> {
+        let catalog = &self.publisher.catalog;
+        let listed: Vec<Fingerprint> = part.offers.keys().copied().collect();
         // What was only promised until now comes with the next run of one that is lazy no more.
-        let present: BTreeSet<Fingerprint> = match upstream.settings.lazy {
+        let present = match upstream.settings.lazy {
             true => catalog.present(&upstream.project, &listed).await?,
             false => catalog.complete(&upstream.project, &listed).await?,
         };
-        let plan = plan::plan(&offered, &held, &present, &upstream.settings, terms.accept_loss, now)?;
-        let held = held.iter().map(|row| row.fingerprint).collect();
-        Ok(Planned { upstream, offered, plan, held, server })
+        planner.add(part, &present);
+        let described = catalog.described_otherwise(&upstream.project, planner.described()).await?;
+        planner.describe(described);
+        Ok(())
     }
 
     async fn work(
@@ -212,7 +246,7 @@ impl Mirrors {
             true => self.promise(planned, course, run).await?,
             false => self.take(planned, course, run).await?,
         }
-        for (product, versions) in &describe {
+        for Described { product, versions } in &describe {
             catalog.describe_product(&project, product, versions, (self.now)()).await?;
         }
         if run.failed > 0 {
@@ -231,15 +265,11 @@ impl Mirrors {
 
     /// Takes the images that are missing: several come at a time, and those that are complete are listed together.
     async fn take(&self, planned: Planned, course: &Course, run: &mut UpstreamRun) -> Result<(), MirrorError> {
-        let Planned { upstream, mut offered, plan, held, server } = planned;
-        let mut wanted = Vec::new();
-        for Take { product, images } in plan.take {
+        let Planned { upstream, plan, placed, held, server } = planned;
+        let wanted = plan.take.into_iter().flat_map(|Take { product, images }| {
             let product = Arc::new(product);
-            for image in images {
-                let Some(offer) = offered.offers.remove(&image.image.fingerprint) else { continue };
-                wanted.push((Arc::clone(&product), image, offer));
-            }
-        }
+            images.into_iter().map(move |image| (Arc::clone(&product), image))
+        });
         let at_once = usize::try_from(upstream.settings.connections).unwrap_or(1).max(1);
         let rate = NonZero::new(upstream.settings.rate).map_or_else(Rate::unlimited, Rate::limited);
         let transfers = Transfers::new(server, self.publisher.blobs.clone(), rate).with_patience(self.patience.clone());
@@ -248,13 +278,13 @@ impl Mirrors {
             upstream,
             transfers,
             publisher: self.publisher.clone(),
-            placed: offered.placed,
-            deltas: offered.deltas,
+            placed,
+            deltas: plan.deltas,
             held,
             course: course.clone(),
             told: Arc::clone(&told),
         };
-        let (done, ready) = mpsc::channel(TOGETHER);
+        let (done, ready) = mpsc::channel(together());
         // Ends with this future, whatever becomes of it.
         let mut coming = JoinSet::new();
         coming.spawn(come(Arc::new(taking), wanted, at_once, done));
@@ -267,16 +297,37 @@ impl Mirrors {
         }
     }
 
-    /// Lists what comes, together what has come meanwhile.
+    /// Lists what comes, together what has come meanwhile. While some images are listed, the bytes of the next ones become durable.
     async fn list(
         &self,
-        mut ready: mpsc::Receiver<Arrived>,
+        ready: mpsc::Receiver<Arrived>,
         course: &Course,
         run: &mut UpstreamRun,
     ) -> Result<(), MirrorError> {
+        let (durable, to_list) = mpsc::channel(1);
+        let placing = self.place(ready, durable, course, &mut run.failed);
+        let listing = self.list_durable(to_list, course, &mut run.taken);
+        let (placed, listed) = tokio::join!(placing, listing);
+        listed.and(placed)
+    }
+
+    /// Makes the bytes of images durable.
+    async fn place(
+        &self,
+        mut ready: mpsc::Receiver<Arrived>,
+        durable: mpsc::Sender<Together>,
+        course: &Course,
+        failed: &mut u64,
+    ) -> Result<(), MirrorError> {
         let mut in_a_row = 0;
-        let mut some = Vec::with_capacity(TOGETHER);
-        while ready.recv_many(&mut some, TOGETHER).await > 0 {
+        let together = together();
+        let mut some = Vec::with_capacity(together);
+        while ready.recv_many(&mut some, together).await > 0 {
+            let enough = Instant::now() + GATHER;
+            while some.len() < together {
+                let left = together - some.len();
+                let Ok(1..) = timeout_at(enough, ready.recv_many(&mut some, left)).await else { break };
+            }
             let (mut steps, mut prepared, mut files) = (Vec::new(), Vec::new(), Vec::new());
             for (step, taken) in some.drain(..) {
                 match taken {
@@ -289,7 +340,7 @@ impl Mirrors {
                     Err(MirrorError::Stopped) if course.stop.is_cancelled() => return Err(MirrorError::Stopped),
                     Err(error) => {
                         in_a_row += 1;
-                        run.failed += 1;
+                        *failed += 1;
                         let why = error.to_string();
                         let (product, version) = (&step.product, &step.version);
                         tracing::warn!(product, version, image = %step.fingerprint.short(), why, "an image was not taken from an upstream");
@@ -300,14 +351,53 @@ impl Mirrors {
                     }
                 }
             }
-            self.publisher.list(prepared, (self.now)()).await?;
+            if prepared.is_empty() {
+                continue;
+            }
+            let images = self.publisher.place(prepared).await?;
+            if durable.send(Together { steps, images, files }).await.is_err() {
+                // They could not be listed, and whoever lists says why.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists images whose bytes are durable.
+    async fn list_durable(
+        &self,
+        mut durable: mpsc::Receiver<Together>,
+        course: &Course,
+        taken: &mut u64,
+    ) -> Result<(), MirrorError> {
+        while let Some(Together { steps, images, files }) = durable.recv().await {
+            self.publisher.list_durable(images, (self.now)()).await?;
             // They are in the store now.
-            blocking(move || files.iter().for_each(|file| file.forget())).await;
-            run.taken += steps.len() as u64;
+            blocking(move || {
+                files.iter().for_each(|file| file.forget());
+                drop(files);
+            })
+            .await;
+            *taken += steps.len() as u64;
             steps.into_iter().for_each(|step| (course.tell)(Event::Taken(step)));
         }
         Ok(())
     }
+}
+
+/// How many images are listed together: each has two files open until it is, and there are four times as many between their last byte and
+/// that. Half of the files that a process may have open are for everything else.
+fn together() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 16).unwrap_or(TOGETHER).clamp(1, TOGETHER)
+}
+
+/// Images that are listed together.
+struct Together {
+    steps: Vec<Step>,
+    images: Durable,
+    /// Their files: see [`Taken::files`].
+    files: Vec<Arc<Complete>>,
 }
 
 /// Believes documents that are signed by one of these keys.
@@ -341,21 +431,25 @@ fn seal(keyring: &str) -> Result<Option<Arc<dyn Seal>>, MirrorError> {
     Ok(Some(Arc::new(Signed(Keyring::read(keyring.as_bytes())?))))
 }
 
-/// An image that is to be taken, its product, and where its bytes are.
-type Wanted = (Arc<GivenProduct>, TakeImage, Offer);
+/// An image that is to be taken, and its product.
+type Wanted = (Arc<GivenProduct>, TakeImage);
 /// How that went.
 type Arrived = (Step, Result<Taken, MirrorError>);
 
 /// Lets images come, so many at a time, until nobody wants them any more.
-async fn come(taking: Arc<Taking>, wanted: Vec<Wanted>, at_once: usize, done: mpsc::Sender<Arrived>) {
-    let mut wanted = wanted.into_iter();
+async fn come(
+    taking: Arc<Taking>,
+    mut wanted: impl Iterator<Item = Wanted>,
+    at_once: usize,
+    done: mpsc::Sender<Arrived>,
+) {
     let mut coming = JoinSet::new();
     loop {
         while coming.len() < at_once
-            && let Some((product, image, offer)) = wanted.next()
+            && let Some((product, image)) = wanted.next()
         {
             let taking = Arc::clone(&taking);
-            coming.spawn(async move { (step(&product, &image), taking.take(&product, &image, &offer).await) });
+            coming.spawn(async move { (step(&product, &image), taking.take(&product, &image).await) });
         }
         match coming.join_next().await {
             None => return,

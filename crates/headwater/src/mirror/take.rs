@@ -64,12 +64,8 @@ pub(super) struct Taking {
 
 impl Taking {
     /// Fetches an image and checks it.
-    pub(super) async fn take(
-        &self,
-        product: &GivenProduct,
-        wanted: &TakeImage,
-        offer: &Offer,
-    ) -> Result<Taken, MirrorError> {
+    pub(super) async fn take(&self, product: &GivenProduct, wanted: &TakeImage) -> Result<Taken, MirrorError> {
+        let offer = &wanted.offer;
         let listing = Listing { aliases: self.aliases(offer).await?, ..self.listing(product, wanted) };
         let taken = match offer.files() {
             Some((metadata, root)) => self.files(metadata, root, listing).await?,
@@ -94,22 +90,19 @@ impl Taking {
             None => None,
         };
         let mut files = vec![Arc::clone(&first)];
-        let source = async |complete: Arc<Complete>, listed: &ListedFile, both: Option<(Digest, Sha256)>| {
-            let staged = blocking(move || complete.staged()).await.map_err(TransferError::from)?;
-            let ready = Ready::new(listed.path.file_name(), staged);
-            let ready = both.into_iter().fold(ready, |ready, (digest, both)| ready.after(digest, both));
-            Ok::<_, MirrorError>(Source::Staged(Box::new(ready)))
-        };
-        let digest = first.digest();
-        let first = source(first, metadata, None).await?;
-        let root = match second {
-            Some(((complete, both), root)) => {
-                files.push(Arc::clone(&complete));
-                Some(source(complete, root, both.map(|both| (digest, both))).await?)
-            }
-            None => None,
-        };
-        let request = self.request(first, root, listing);
+        files.extend(second.iter().map(|((complete, _), _)| Arc::clone(complete)));
+        let to_stage = files.clone();
+        let staged = blocking(move || to_stage.iter().map(|file| file.staged()).collect::<Result<Vec<_>, _>>());
+        let mut staged = staged.await.map_err(TransferError::from)?.into_iter();
+        let mut ready = |listed: &ListedFile| Some(Ready::new(listed.path.file_name(), staged.next()?));
+        let source = |ready| Source::Staged(Box::new(ready));
+        // There is one for each file.
+        let only = ready(metadata).map(source).ok_or(MirrorError::Stopped)?;
+        let root = second.and_then(|((_, both), root)| {
+            let ready = ready(root)?;
+            Some(both.into_iter().fold(ready, |ready, both| ready.after(first.digest(), both)))
+        });
+        let request = self.request(only, root.map(source), listing);
         let prepared = self.publisher.prepare(request, Arc::new(publish::Silent)).await?;
         Ok(Taken { prepared, files })
     }
@@ -187,9 +180,10 @@ impl Taking {
 
     fn listing(&self, product: &GivenProduct, wanted: &TakeImage) -> Listing {
         let image = &wanted.image;
+        let (version_extra, properties) = wanted.fields();
         Listing {
             public: self.upstream.settings.public,
-            properties: image.properties.clone(),
+            properties,
             // What the upstream says replaces what the image says of itself, as in daemons.
             only_these_properties: true,
             filename: match image.filename.as_str() {
@@ -202,7 +196,7 @@ impl Taking {
                 upstream: Some(self.upstream.id),
                 product: product.clone(),
                 version: wanted.version.clone(),
-                version_extra: wanted.version_extra.clone(),
+                version_extra,
                 placed: self.placed,
             }),
             ..Listing::default()

@@ -19,6 +19,10 @@ use crate::client::{Began, Body, ClientError, Server};
 /// Pieces that wait to be written; a piece is what the network gave at a time.
 const PIECES: usize = 16;
 
+/// So many bytes, or fewer, are written when all of them are there: a file that is not worth a writer beside the network. A process that is killed
+/// loses no more than that of each file that comes.
+const SMALL: u64 = 64 << 10;
+
 /// A file that a list names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -83,7 +87,15 @@ pub struct Transfers {
     blobs: Blobs,
     rate: Rate,
     patience: Patience,
-    under_way: Arc<Mutex<HashMap<Digest, Arc<Slot>>>>,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+/// Files that somebody gets, or has and did not let go of yet.
+#[derive(Debug, Default)]
+struct UnderWay {
+    slots: HashMap<Digest, Arc<Slot>>,
+    /// With so many, it is looked which of them nobody needs any more.
+    full: usize,
 }
 
 /// Who has it locked gets the file; who comes later finds it.
@@ -112,7 +124,7 @@ impl Transfers {
     /// The file stays under its name in the store until [`Complete::forget`] is called: for who has listed what it belongs to.
     ///
     /// # Errors
-    /// What came is kept for the next time, unless it was wrong. When this future is dropped, that is so, too.
+    /// What came is kept for the next time, unless it was wrong. When this future is dropped, that is so, too, but for a few bytes at the end.
     pub async fn get(
         &self,
         wanted: &Wanted,
@@ -142,10 +154,14 @@ impl Transfers {
     /// The slot of a file; those that nobody needs go.
     fn slot(&self, digest: &Digest) -> Arc<Slot> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|_, slot| {
-            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|complete| complete.strong_count() > 0)
-        });
-        Arc::clone(under_way.entry(*digest).or_default())
+        let UnderWay { slots, full } = &mut *under_way;
+        if slots.len() >= *full {
+            slots.retain(|_, slot| {
+                Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|complete| complete.strong_count() > 0)
+            });
+            *full = (slots.len() * 2).max(64);
+        }
+        Arc::clone(slots.entry(*digest).or_default())
     }
 }
 
@@ -173,6 +189,29 @@ struct Transfer<'a> {
 
 /// The file, and how it went to write to it.
 type Written = (Partial, Result<(), BlobError>);
+
+/// Bytes that came and are not written yet: no more than [`SMALL`].
+#[derive(Default)]
+struct Little(Vec<u8>);
+
+impl Little {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn write(self, mut partial: Partial, progress: &dyn Progress) -> Result<Partial, BlobError> {
+        if !self.0.is_empty() {
+            partial.write_all(&self.0)?;
+            progress.came(self.length());
+        }
+        Ok(partial)
+    }
+
+    /// Writes them, and looks whether the file is right.
+    fn complete(self, partial: Partial, progress: &dyn Progress) -> Result<Complete, Incomplete> {
+        self.write(partial, progress).map_err(Incomplete::Blobs)?.complete()
+    }
+}
 
 /// What became of one request.
 enum Tried {
@@ -204,9 +243,11 @@ impl Transfer<'_> {
         let mut partial = self.open().await?;
         self.progress.there(partial.length());
         let mut tries = Tries { answers: u32::from(partial.length() > 0), ..Tries::default() };
+        let mut little = Little::default();
         loop {
-            if partial.length() == self.wanted.size {
-                partial = match blocking(move || partial.complete()).await? {
+            if partial.length() + little.length() == self.wanted.size {
+                let (little, progress) = (std::mem::take(&mut little), Arc::clone(self.progress));
+                partial = match blocking(move || little.complete(partial, &*progress)).await? {
                     Ok(complete) => return Ok(complete),
                     Err(Incomplete::Blobs(error)) => return Err(error.into()),
                     Err(Incomplete::Short(partial)) => *partial,
@@ -224,7 +265,7 @@ impl Transfer<'_> {
             }
             let before = partial.length();
             let tried;
-            (partial, tried) = self.attempt(partial, &mut tries).await?;
+            (partial, tried) = self.attempt(partial, &mut little, &mut tries).await?;
             tries.made += 1;
             match tried {
                 Tried::Whole => {}
@@ -272,9 +313,18 @@ impl Transfer<'_> {
         }
     }
 
-    /// One request for what is missing.
-    async fn attempt(&self, partial: Partial, tries: &mut Tries) -> Result<(Partial, Tried), TransferError> {
-        let partial = blocking(move || partial.reserve().map(|()| partial)).await??;
+    /// One request for what is missing. When that is little, it is in there afterwards, and not written yet.
+    async fn attempt(
+        &self,
+        partial: Partial,
+        little: &mut Little,
+        tries: &mut Tries,
+    ) -> Result<(Partial, Tried), TransferError> {
+        let small = self.wanted.size - partial.length() <= SMALL;
+        let partial = match small {
+            true => partial,
+            false => blocking(move || partial.reserve().map(|()| partial)).await??,
+        };
         let (from, Wanted { path, size, .. }) = (partial.length(), self.wanted);
         let asked = self.all.upstream.file(path, *size, from, tries.etag.as_deref());
         let body = match self.unless_cancelled(asked).await? {
@@ -286,6 +336,9 @@ impl Transfer<'_> {
         let partial = if body.start < from { self.restart(partial).await? } else { partial };
         tries.answers = if body.start == 0 { 1 } else { tries.answers + 1 };
         tries.etag.clone_from(&body.etag);
+        if self.wanted.size - partial.length() <= SMALL {
+            return self.little(partial, body, little).await;
+        }
         let (sender, writer) = self.writer(partial);
         let moved = tokio::select! {
             biased;
@@ -299,6 +352,33 @@ impl Transfer<'_> {
             Ok(()) => Ok((partial, Tried::Whole)),
             Err(error) => Ok((partial, Tried::Stopped(error))),
         }
+    }
+
+    /// Takes bytes that are few. What there is of them when they stop is written.
+    async fn little(
+        &self,
+        partial: Partial,
+        mut body: Box<Body>,
+        little: &mut Little,
+    ) -> Result<(Partial, Tried), TransferError> {
+        let stopped = loop {
+            match self.unless_cancelled(body.piece()).await {
+                Ok(Ok(Some(piece))) => {
+                    little.0.extend_from_slice(&piece);
+                    let length = piece.len() as u64;
+                    // Taken also when the run is stopped while it is waited for.
+                    if let Err(error) = self.unless_cancelled(self.all.rate.take(length)).await {
+                        break Err(error);
+                    }
+                }
+                Ok(Ok(None)) => return Ok((partial, Tried::Whole)),
+                Ok(Err(error)) => break Ok(error),
+                Err(error) => break Err(error),
+            }
+        };
+        let (little, progress) = (std::mem::take(little), Arc::clone(self.progress));
+        let partial = blocking(move || little.write(partial, &*progress)).await??;
+        Ok((partial, Tried::Stopped(stopped?)))
     }
 
     /// Moves the bytes from the network to who writes them. Does not return well before the last of them.

@@ -261,6 +261,14 @@ impl Prepared {
     }
 }
 
+/// Images whose bytes are durable, and that are not listed yet: see [`Publisher::place`].
+#[derive(Debug)]
+pub struct Durable {
+    images: Vec<(Image, Packed, ProjectName, Listing)>,
+    /// The files of each.
+    placed: Vec<Vec<Placed>>,
+}
+
 /// What came of a request.
 #[derive(Debug, Clone)]
 pub struct Published {
@@ -324,11 +332,14 @@ impl Publisher {
 
     /// Takes in and checks one image, and lists nothing yet: see [`Publisher::list`].
     pub async fn prepare(&self, request: Request, progress: Arc<dyn Progress>) -> Result<Prepared, PublishError> {
-        let found = self.require_project(&request.project).await?;
         let Request { project, first, root, listing, packing } = request;
         // Who announced a fingerprint looks for it.
         let packing = if listing.fingerprint.is_some() { Packing::AsGiven } else { packing };
-        let packing = packing.in_project(&found);
+        // Bytes that are here already are not waited for in vain.
+        let packing = match (&first, packing) {
+            (Source::Staged(_), Packing::AsGiven) => packing,
+            _ => packing.in_project(&self.require_project(&project).await?),
+        };
         let staging = self.stage(first, root, Expected::default(), packing, progress).await?;
         if let Some(expected) = listing.fingerprint.filter(|expected| *expected != staging.fingerprint()) {
             return Err(PublishError::Fingerprint { expected, found: staging.fingerprint() });
@@ -371,19 +382,43 @@ impl Publisher {
     /// Lists images that were taken in, all in one transaction, or none: what comes back has one entry for each, in their order. Their bytes are made
     /// durable together before that.
     pub async fn list(&self, prepared: Vec<Prepared>, now: Timestamp) -> Result<Vec<Published>, PublishError> {
-        let (mut new, mut packed, mut stagings) = (Vec::new(), Vec::new(), Vec::new());
-        for Prepared { staging, project, listing } in prepared {
-            let mut image = staging.image(&listing.filename, now);
+        let durable = self.place(prepared).await?;
+        self.list_durable(durable, now).await
+    }
+
+    /// The first half of [`Publisher::list`]: makes the bytes of images durable. Nobody knows of them yet, and dropped, they are left to a sweep.
+    pub async fn place(&self, prepared: Vec<Prepared>) -> Result<Durable, PublishError> {
+        let blobs = self.blobs.clone();
+        let durable = blocking(move || {
+            let (mut stagings, mut images) = (Vec::new(), Vec::new());
+            for Prepared { staging, project, listing } in prepared {
+                // When it is listed is said then.
+                let image = staging.image(&listing.filename, Timestamp::EPOCH);
+                images.push((image, staging.packed.clone(), project, listing));
+                stagings.push(staging);
+            }
+            Ok::<_, PublishError>(Durable { images, placed: place(&blobs, stagings)? })
+        });
+        let durable = durable.await?;
+        fail_point::reached("publish::before-commit");
+        Ok(durable)
+    }
+
+    /// The second half of [`Publisher::list`].
+    pub async fn list_durable(&self, durable: Durable, now: Timestamp) -> Result<Vec<Published>, PublishError> {
+        let Durable { images, mut placed } = durable;
+        let (mut new, mut packed) = (Vec::new(), Vec::new());
+        for (mut image, how, project, listing) in images {
+            image.uploaded_at = now;
             listing.apply(&mut image);
-            let repacked_from = match &staging.packed {
+            let repacked_from = match &how {
                 Packed::Anew { from, .. } => Some(*from),
                 Packed::AsGiven | Packed::Left(_) => None,
             };
             if let Some(from) = repacked_from {
                 image.properties.insert(REPACKED_FROM.to_owned(), from.to_string());
             }
-            packed.push(staging.packed.clone());
-            stagings.push(staging);
+            packed.push(how);
             new.push(NewImage {
                 project,
                 image,
@@ -394,9 +429,6 @@ impl Publisher {
                 repacked_from,
             });
         }
-        let blobs = self.blobs.clone();
-        let mut placed = blocking(move || place(&blobs, stagings)).await?;
-        fail_point::reached("publish::before-commit");
         let ensure = |number: usize| {
             placed.get_mut(number).into_iter().flatten().try_for_each(|blob: &mut Placed| blob.ensure())?;
             fail_point::reached("publish::ensured");
@@ -405,7 +437,7 @@ impl Publisher {
         let committed = self.catalog.commit_images(&new, now, ensure).await?;
         fail_point::reached("publish::after-commit");
         // Not before: as long as these are there, no sweep removes the bytes.
-        drop(placed);
+        blocking(move || drop(placed)).await;
         let published = committed.into_iter().zip(packed).map(|(committed, packed)| match committed {
             Committed::New(image) => Published { image, already: false, packed },
             Committed::Already(image) => Published { image, already: true, packed },

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::bar;
 use super::super::out::Out;
+use super::super::serve::raise_file_limit;
 use super::super::stop::{Stop, on_interrupt};
 use super::human;
 use crate::mirror::{Course, Event, Mirrors, Planned, Step, Terms};
@@ -38,6 +39,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) async fn run(args: Args, mirrors: &Mirrors, out: &Out) -> Result<(), Stop> {
+    raise_file_limit();
     let (stop, interrupted) = on_interrupt();
     let terms = Terms { accept_loss: args.accept_loss };
     let mut done = Ok(());

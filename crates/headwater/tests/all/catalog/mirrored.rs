@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use headwater::auth::Viewer;
 use headwater::catalog::{
-    Catalog, CatalogError, Committed, Given, GivenProduct, ImageEdit, NewImage, StoredImage, Upstream, UpstreamClaim,
-    UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
+    Catalog, CatalogError, Committed, Described, Given, GivenProduct, ImageEdit, NewImage, StoredImage, Upstream,
+    UpstreamClaim, UpstreamId, UpstreamProtocol, UpstreamRun, UpstreamSettings,
 };
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::Image;
@@ -21,6 +21,8 @@ on_both_engines![
     one_at_a_time_runs_an_upstream,
     an_image_is_placed_where_its_upstream_has_it,
     what_an_upstream_says_of_a_product_is_given_out_again,
+    what_is_described_otherwise_is_found_without_a_change,
+    many_at_once_are_placed_as_one_after_the_other,
     products_without_names_of_their_own_have_generated_ones,
     an_image_that_was_replaced_without_a_new_version_makes_room,
     somebody_elses_image_stays_in_its_version,
@@ -199,6 +201,78 @@ async fn what_an_upstream_says_of_a_product_is_given_out_again(home: &Home) {
     );
     let elsewhere = GivenProduct { key: "none".into(), ..product };
     assert!(!catalog.describe_product(&project("default"), &elsewhere, &versions, minute(2)).await.unwrap());
+}
+
+async fn what_is_described_otherwise_is_found_without_a_change(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    let place = given(id, "20240101");
+    take(&catalog, image(1), place.clone()).await;
+    let said = |product: GivenProduct, extra: &BTreeMap<_, _>| Described {
+        product,
+        versions: [(place.version.clone(), extra.clone())].into(),
+    };
+    let same = said(place.product.clone(), &place.version_extra);
+    let product = GivenProduct { extra: BTreeMap::new(), ..place.product.clone() };
+    let fields = said(product, &place.version_extra);
+    let names = said(GivenProduct { names: None, ..place.product.clone() }, &place.version_extra);
+    let label = said(place.product.clone(), &[("label".to_owned(), json!("beta"))].into());
+    let missing = said(GivenProduct { key: "none".into(), ..place.product.clone() }, &BTreeMap::new());
+    let mut none = same.clone();
+    none.versions = [(VersionName::new("20230101").unwrap(), BTreeMap::new())].into();
+    let all = vec![same, fields.clone(), names.clone(), label.clone(), missing, none];
+    let found = catalog.described_otherwise(&project("default"), all).await.unwrap();
+    assert_eq!(found, [fields, names, label]);
+    for Described { product, versions } in &found {
+        assert!(catalog.describe_product(&project("default"), product, versions, minute(2)).await.unwrap());
+        let now = vec![Described { product: product.clone(), versions: versions.clone() }];
+        assert_eq!(catalog.described_otherwise(&project("default"), now).await.unwrap(), []);
+    }
+    assert_eq!(catalog.described_otherwise(&project("default"), Vec::new()).await.unwrap(), []);
+}
+
+/// Images of several products, with files in common, one that takes the place of another, and one that is there twice.
+async fn many_at_once_are_placed_as_one_after_the_other(home: &Home) {
+    let catalog = home.open().await;
+    let images: Vec<(u32, String, &str)> = (1..=60)
+        .map(|number: u32| {
+            (number, format!("com.example:{}", number / 7), if number % 5 == 0 { "20240102" } else { "20240101" })
+        })
+        .chain([(60, "com.example:8".to_owned(), "20240102")])
+        .collect();
+    let mut seen = Vec::new();
+    for (name, together) in [("together", 61), ("some", 9), ("alone", 1)] {
+        let (project, label) = (project(name), UpstreamName::new(name).unwrap());
+        catalog.create_project(&project, "", minute(0)).await.unwrap();
+        let settings = UpstreamSettings::default();
+        let server = "https://images.example";
+        let protocol = UpstreamProtocol::SimpleStreams;
+        catalog.create_upstream(&label, &project, protocol, server, &settings, minute(0)).await.unwrap();
+        let id = catalog.upstream(&label).await.unwrap().id;
+        let new = images.iter().map(|(number, key, version)| {
+            let mut given = given(id, version);
+            given.product.key.clone_from(key);
+            NewImage { given: Some(given), ..new(name, image(*number), &[]) }
+        });
+        let new: Vec<NewImage> = new.collect();
+        let mut ensured = 0;
+        for some in new.chunks(together) {
+            let ensure = |_| {
+                ensured += 1;
+                Ok(())
+            };
+            catalog.commit_images(some, minute(1), ensure).await.unwrap();
+        }
+        let viewer = Viewer::operator();
+        let products = catalog.products(&viewer, &project, None, 100).await.unwrap();
+        let images: Vec<_> = catalog.images(&viewer, &project, None, 100).await.unwrap();
+        let images = images.into_iter().map(|stored| (stored.image, stored.aliases, stored.placement));
+        let held = catalog.mirrored(id, None, 100).await.unwrap();
+        seen.push((products, images.collect::<Vec<_>>(), held, ensured));
+    }
+    assert!(seen[0].1.len() > 10, "{}", seen[0].1.len());
+    assert_eq!(seen[0], seen[2]);
+    assert_eq!(seen[1], seen[2]);
 }
 
 /// As an image that was carried here: placed by no upstream that is known.

@@ -176,7 +176,7 @@ async fn an_image_that_is_wrong_goes_and_is_remembered(home: &Home) {
     catalog.prove(&unproven[0], false, minute(3)).await.unwrap();
     assert!(catalog.revision().await.unwrap().number > revision);
     let mirrored = catalog.mirrored(upstream.id, None, 9).await.unwrap();
-    assert_eq!(mirrored.iter().map(|row| (row.here, row.wrong)).collect::<Vec<_>>(), [(false, true)]);
+    assert_eq!(mirrored.iter().map(|row| (row.came_at.is_some(), row.wrong)).collect::<Vec<_>>(), [(false, true)]);
     // Listed anew, perhaps with other files, it is open again.
     promise(&catalog, &upstream, image(1)).await;
     assert!(!catalog.mirrored(upstream.id, None, 9).await.unwrap()[0].wrong);
