@@ -382,7 +382,7 @@ async fn the_api_lists_filters_and_exports() {
     let image = large(300_000, 1);
     let stub = world(&[image.clone(), large(1000, 2)]).serve().await;
     let mirror = run(&stub, UpstreamSettings::default()).await;
-    let listed = mirror.server.metadata("/1.0/images?recursion=1&filter=release%20eq%20bookworm").await;
+    let listed = mirror.server.metadata("/1.0/images?recursion=1&filter=properties.release%20eq%20bookworm").await;
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let shown = mirror.server.metadata(&format!("/1.0/images/{}", image.fingerprint())).await;
     assert_eq!(shown["size"], image.size());
