@@ -13,7 +13,6 @@ use super::sweep::{remover, went};
 use super::{PublishError, Publisher, blocking};
 use crate::blobs::{BlobError, Blobs, Staged};
 use crate::catalog::{Cached, Unproven, Upstream};
-use crate::fail_point;
 
 /// Files that are asked for at once.
 const PAGE: usize = 100;
@@ -39,9 +38,7 @@ impl Publisher {
     pub async fn fulfil(&self, file: Staged, now: Timestamp) -> Result<Option<Vec<Unproven>>, PublishError> {
         let mut placed = blocking(move || file.commit()).await?;
         let digest = placed.digest();
-        fail_point::reached("cache::before-commit");
         let complete = self.catalog.fulfil(&digest, now, || placed.ensure()).await?;
-        fail_point::reached("cache::after-commit");
         // Not before: as long as this is there, no sweep removes the bytes.
         drop(placed);
         if complete.is_none() {
@@ -116,7 +113,6 @@ impl Publisher {
                 }
                 let remove = remover(&self.blobs, file.digest);
                 if dry_run || went(self.catalog.let_go(upstream.id, file, remove).await)? {
-                    fail_point::reached("cache::let-go");
                     gone.files += 1;
                     gone.bytes += file.size;
                     tell(upstream, *file);

@@ -270,7 +270,8 @@ fn fits(protocol: UpstreamProtocol, settings: &UpstreamSettings) -> Result<(), S
     }
     if settings.lazy {
         return Err(Stop::usage(format!(
-            "an upstream of the protocol {} does not say which files an image is made of before it sends them, so that it cannot be lazy;              use its simplestreams, or leave --lazy out",
+            "an upstream of the protocol {} does not say which files an image is made of before it sends them, so that it cannot be lazy; \
+             use its simplestreams, or leave --lazy out",
             protocol.as_str()
         )));
     }

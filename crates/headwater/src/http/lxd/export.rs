@@ -8,7 +8,7 @@ use headwater_formats::digest::FingerprintPrefix;
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::lxd::export;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 
 use super::{Ask, Body, Failure, State, images};
 use crate::catalog::StoredImage;
@@ -29,9 +29,7 @@ pub(super) async fn get(ask: &Ask<'_>, prefix: Option<FingerprintPrefix>) -> Res
         images::open(ask, prefix.clone()).await?;
     let sent = match image.files {
         ImageFiles::Unified(file) => single(state, request, &image, file).await,
-        ImageFiles::Split { metadata, root } => {
-            split(state, &image, metadata, root, request.method == Method::HEAD).await
-        }
+        ImageFiles::Split { metadata, root } => split(state, &image, metadata, root).await,
     };
     if let Err(Failure::File(OpenError::Missing(_))) = sent {
         // Deleted and swept since it was found: then it is not there, as for who asks a moment later.
@@ -77,22 +75,16 @@ pub(super) async fn files(state: &State, image: &Image) -> Result<Files, Failure
             let part = content(state, file, false).await?.part(0, file.size, &state.pool);
             Ok(Files { content_type: "application/octet-stream".to_owned(), body: Body::parts([part]) })
         }
-        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root, false).await,
+        ImageFiles::Split { metadata, root } => multipart(state, image, metadata, root).await,
     }
 }
 
-async fn multipart(
-    state: &State,
-    image: &Image,
-    metadata: ImageFile,
-    root: ImageFile,
-    unread: bool,
-) -> Result<Files, Failure> {
+async fn multipart(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Files, Failure> {
     let boundary = export::boundary(&image.fingerprint);
     let [first, second, end] = export::form(&image.fingerprint, image.image_type, &metadata, &root);
     let mut parts = Vec::with_capacity(5);
     // Side by side: when both have to come, the second one need not wait for the first.
-    let (before, after) = tokio::try_join!(content(state, metadata, unread), content(state, root, unread))?;
+    let (before, after) = tokio::try_join!(content(state, metadata, false), content(state, root, false))?;
     for (head, file, content) in [(first, metadata, before), (second, root, after)] {
         parts.push(Part::Bytes(Bytes::from(head)));
         parts.push(content.part(0, file.size, &state.pool));
@@ -101,14 +93,8 @@ async fn multipart(
     Ok(Files { content_type: format!("multipart/form-data; boundary={boundary}"), body: Body::parts(parts) })
 }
 
-async fn split(
-    state: &State,
-    image: &Image,
-    metadata: ImageFile,
-    root: ImageFile,
-    unread: bool,
-) -> Result<Response<Body>, Failure> {
-    let Files { content_type, body } = multipart(state, image, metadata, root, unread).await?;
+async fn split(state: &State, image: &Image, metadata: ImageFile, root: ImageFile) -> Result<Response<Body>, Failure> {
+    let Files { content_type, body } = multipart(state, image, metadata, root).await?;
     let mut response = respond::with(StatusCode::OK, "application/octet-stream", body);
     respond::set(&mut response, header::CONTENT_TYPE, content_type);
     respond::set(&mut response, header::CACHE_CONTROL, REVALIDATE);

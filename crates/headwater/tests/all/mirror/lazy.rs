@@ -382,18 +382,15 @@ async fn the_api_lists_filters_and_exports() {
     let image = large(300_000, 1);
     let stub = world(&[image.clone(), large(1000, 2)]).serve().await;
     let mirror = run(&stub, UpstreamSettings::default()).await;
-    let listed = mirror.server.metadata("/1.0/images?recursion=1&filter=release%20eq%20bookworm").await;
+    let listed = mirror.server.metadata("/1.0/images?recursion=1&filter=properties.release%20eq%20bookworm").await;
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let shown = mirror.server.metadata(&format!("/1.0/images/{}", image.fingerprint())).await;
     assert_eq!(shown["size"], image.size());
     assert_eq!(shown["properties"]["description"], "Debian bookworm amd64 (20250101_07:42)");
     let path = format!("/1.0/images/{}/export", image.fingerprint());
-    let head = mirror.server.ask(&Connection::test_tls(), Method::HEAD, &path, &[]).await;
-    let length: usize = head.header("content-length").parse().unwrap();
-    assert!(head.status == 200 && length > image.size(), "{head:?}");
     assert_eq!(files(&stub), 0);
     let export = mirror.server.get(&path, &[]).await;
-    assert_eq!(export.body.len(), length);
+    assert_eq!((export.status.as_u16(), export.header("content-length")), (200, &*export.body.len().to_string()));
     for part in [&image.metadata, &image.root] {
         assert!(export.body.windows(part.len()).any(|window| window == &part[..]), "both files are in it");
     }
