@@ -125,7 +125,9 @@ cold="${SECOND_URL/https/http}/p/static/images/$slow.squashfs"
 ) &
 began() { [ "$(stat -c %s "$CASE/part" 2>/dev/null || echo 0)" -gt 2000000 ]; }
 wait_for 20 "the first bytes" began
-end "$CASE/run" nginx KILL
+# With its workers, which would go on without the process that began them.
+kill -KILL -- "-$(pid_of "$CASE/run" nginx)"
+rm -f "$CASE/run/nginx.pid"
 wait
 assert_ne "$(cat "$CASE/code")" 0 "the exit code of a client whose connection broke"
 had=$(stat -c %s "$CASE/part")
