@@ -116,9 +116,9 @@ impl Publisher {
                     gone.files += 1;
                     gone.bytes += file.size;
                     tell(upstream, *file);
+                    // One that stays, because somebody uses it at this moment, leaves its place to the next one.
+                    bytes = bytes.saturating_sub(file.size);
                 }
-                // One that stays is needed by somebody at this moment: that is for the next time.
-                bytes = bytes.saturating_sub(file.size);
             }
             if page.len() < PAGE {
                 return Ok(());

@@ -23,7 +23,7 @@ pub(super) enum Verb {
     Show(list::Show),
     Status(list::Status),
     Run(run::Args),
-    Push(push::Args),
+    Push(Box<push::Args>),
     Remove(Remove),
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn run(verb: Verb, place: &Place, out: &Out) -> Result<(), Stop
         }
         Verb::Push(args) => {
             let client = Client::new(place.config.architectures()?, Limits::default());
-            push::push(args, &Mirrors::new(client, app.publisher.clone(), now), out).await
+            push::push(*args, &Mirrors::new(client, app.publisher.clone(), now), out).await
         }
         Verb::Remove(Remove { names }) => {
             let mut done = Ok(());
