@@ -6,6 +6,7 @@ use std::time::Duration;
 use headwater::auth::Viewer;
 use headwater::bundle::{Bundles, MakeRequest, To};
 use headwater::catalog::{AuditQuery, UpstreamProtocol, UpstreamSettings};
+use headwater::client::Limits;
 use headwater::http::incoming::Incoming;
 use headwater::http::{Connection, Settings, State, handle};
 use headwater::mirror::Patience;
@@ -41,10 +42,11 @@ fn world(images: &[Split]) -> World {
     world
 }
 
-/// Little patience, and little of it left for servers that say nothing.
+/// Little patience, but all that is needed for one that says nothing until the test has seen what it wanted.
 fn hasty(mirror: &mut Mirror) {
     let patience = Patience { pauses: vec![Duration::from_millis(10)], ..Patience::default() };
-    let settings = Settings { client: quick(), ..Settings::default() };
+    let client = Limits { stall: Duration::from_secs(30), ..quick() };
+    let settings = Settings { client, ..Settings::default() };
     mirror.server.state = Arc::new(State::new(mirror.server.app.clone(), settings, now).pulling(patience));
 }
 
@@ -172,7 +174,7 @@ async fn the_catalog_of_the_upstream_is_here_at_once_and_files_come_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_number_of_clients_cost_one_transfer_and_begin_before_it_ends() {
     let image = large(2_000_000, 1);
-    let (stub, rest) = gated(&world(&[image.clone()]), &image).await;
+    let (stub, rest) = gated(&world(std::slice::from_ref(&image)), &image).await;
     let mirror = run(&stub, UpstreamSettings::default()).await;
     let path = root_of(&image);
     let clients: Vec<_> = (0..32)
@@ -204,7 +206,7 @@ async fn any_number_of_clients_cost_one_transfer_and_begin_before_it_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_follow_the_file_and_none_ends_before_it_was_found_right() {
     let image = large(1_000_000, 1);
-    let (stub, rest) = gated(&world(&[image.clone()]), &image).await;
+    let (stub, rest) = gated(&world(std::slice::from_ref(&image)), &image).await;
     let mirror = run(&stub, UpstreamSettings::default()).await;
     let path = root_of(&image);
     let ranges = [(0, 99), (0, 400_000), (300_000, 999_999), (999_990, 999_999), (700_000, 800_000)];
@@ -232,7 +234,7 @@ async fn parts_follow_the_file_and_none_ends_before_it_was_found_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_goes_on_when_who_began_it_goes_away() {
     let image = large(1_000_000, 1);
-    let (stub, rest) = gated(&world(&[image.clone()]), &image).await;
+    let (stub, rest) = gated(&world(std::slice::from_ref(&image)), &image).await;
     let mirror = run(&stub, UpstreamSettings::default()).await;
     let request = http::Request::get(root_of(&image)).body(Incoming::empty()).unwrap();
     let mut answer = handle(&mirror.server.state, request, &Connection::test_tls()).await;
@@ -253,7 +255,7 @@ async fn a_wrong_file_is_never_complete_and_never_kept() {
         *wrong.last_mut().unwrap() ^= 1;
         let mended = CancellationToken::new();
         let bad = mended.clone();
-        let stub = world(&[image.clone()])
+        let stub = world(std::slice::from_ref(&image))
             .but(move |asked| (asked.path() == path && !bad.is_cancelled()).then(|| Reply::file(&wrong)))
             .await;
         let mirror = run(&stub, UpstreamSettings::default()).await;
@@ -280,7 +282,7 @@ async fn bytes_that_were_thrown_away_are_not_mixed_with_others() {
     let (path, root) = (format!("/images/{}", sha256(&image.root)), image.root.clone());
     let count = std::sync::atomic::AtomicUsize::new(0);
     // Half of another file, and then all of the right one: the server knows no parts.
-    let stub = world(&[image.clone()])
+    let stub = world(std::slice::from_ref(&image))
         .but(move |asked| {
             (asked.path() == path).then(|| match count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
                 0 => Reply::claiming("200 OK", &[], &noise(500_000, 9), root.len()),
@@ -306,7 +308,7 @@ async fn what_an_upstream_that_died_had_sent_is_gone_on_with() {
     let (path, root) = (format!("/images/{}", sha256(&image.root)), image.root.clone());
     let alive = CancellationToken::new();
     let back = alive.clone();
-    let stub = world(&[image.clone()])
+    let stub = world(std::slice::from_ref(&image))
         .but(move |asked: &Asked| {
             let from = asked.header("range").map_or(0, |range| {
                 range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse::<usize>().unwrap()
@@ -362,7 +364,7 @@ async fn a_server_that_is_down_costs_only_what_is_not_here() {
 async fn a_file_that_the_upstream_has_no_more_is_told() {
     let image = large(300_000, 1);
     let path = format!("/images/{}", sha256(&image.root));
-    let stub = world(&[image.clone()])
+    let stub = world(std::slice::from_ref(&image))
         .but(move |asked| (asked.path() == path).then(|| Reply::new("404 Not Found", &[], b"gone")))
         .await;
     let mirror = run(&stub, UpstreamSettings::default()).await;
@@ -400,7 +402,7 @@ async fn the_api_lists_filters_and_exports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guests_learn_nothing_of_private_ones() {
     let image = large(300_000, 1);
-    let stub = world(&[image.clone()]).serve().await;
+    let stub = world(std::slice::from_ref(&image)).serve().await;
     let mut mirror = lazy(&stub, UpstreamSettings::default()).await;
     let project = ProjectName::new("team").unwrap();
     let catalog = &mirror.server.app.catalog;
