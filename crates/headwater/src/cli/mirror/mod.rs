@@ -1,5 +1,6 @@
 //! `headwater mirror …`: upstreams, and runs of them.
 
+mod lines;
 mod list;
 mod push;
 mod run;

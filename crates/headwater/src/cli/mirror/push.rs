@@ -1,6 +1,6 @@
 //! `headwater mirror push`: the other direction.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use headwater_formats::names::{ProjectName, UpstreamName};
 use headwater_formats::simplestreams::select::Selection;
@@ -10,6 +10,7 @@ use super::super::bar;
 use super::super::out::Out;
 use super::super::stop::{Stop, on_interrupt};
 use super::human;
+use super::lines::Lines;
 use crate::mirror::{AliasAction, Mirrors, PushCourse, PushEvent, PushPlan, PushTerms};
 use crate::publish::Progress;
 
@@ -72,9 +73,9 @@ pub(super) async fn push(args: Args, mirrors: &Mirrors, out: &Out) -> Result<(),
     }
     let left: Vec<String> = left(&plan).map(|alias| alias.name.clone()).collect();
     let (stop, interrupted) = on_interrupt();
-    let shown = Arc::new(Shown { out: *out, bar: bar::progress(out), broken: Mutex::new(None) });
+    let shown = Arc::new(Shown { out: *out, bar: bar::progress(out), lines: Lines::new(*out) });
     let (listed, images, bytes) = (plan.listed, plan.send.len() as u64, plan.bytes());
-    shown.line(&Line::Planned { upstream: name.as_str(), listed, images, bytes });
+    shown.lines.print(&Line::Planned { upstream: name.as_str(), listed, images, bytes });
     if images > 0 {
         shown.bar.begin(name.as_str(), Some(bytes));
     }
@@ -85,10 +86,8 @@ pub(super) async fn push(args: Args, mirrors: &Mirrors, out: &Out) -> Result<(),
     interrupted.abort();
     let pushed = ended?;
     let (sent, failed, bytes) = (pushed.sent, pushed.failed, pushed.bytes);
-    shown.line(&Line::Ended { upstream: name.as_str(), listed, sent, failed, bytes });
-    if let Some(stop) = shown.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(stop);
-    }
+    shown.lines.print(&Line::Ended { upstream: name.as_str(), listed, sent, failed, bytes });
+    shown.lines.end()?;
     if !left.is_empty() {
         out.say(format!(
             "left where they are there, because this project does not have what they lead to: {}",
@@ -147,26 +146,16 @@ fn show(plan: &PushPlan, out: &Out) -> Result<(), Stop> {
 struct Shown {
     out: Out,
     bar: Arc<dyn Progress>,
-    /// Why nothing can be printed any more.
-    broken: Mutex<Option<Stop>>,
+    lines: Lines,
 }
 
 impl Shown {
-    fn line(&self, line: &Line<'_>) {
-        if self.out.for_people() {
-            return;
-        }
-        if let Err(stop) = self.out.follow(line, &[]) {
-            self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
-        }
-    }
-
     fn tell(&self, event: PushEvent) {
         match event {
             PushEvent::Bytes(bytes) => self.bar.advance(bytes),
             PushEvent::Sent(step) => {
                 let (product, version, size) = (step.product.as_str(), step.version.as_str(), step.size);
-                self.line(&Line::Sent { product, version, fingerprint: step.fingerprint.to_string(), size });
+                self.lines.print(&Line::Sent { product, version, fingerprint: step.fingerprint.to_string(), size });
                 if self.out.for_people() && !self.out.may_animate() {
                     let words = [product, version].join(" ");
                     let what = if product.is_empty() { "an image of no product" } else { &words };
@@ -176,15 +165,15 @@ impl Shown {
             PushEvent::Failed(step, why) => {
                 let (product, version) = (step.product.as_str(), step.version.as_str());
                 let fingerprint = step.fingerprint.to_string();
-                self.line(&Line::Failed { product, version, fingerprint, why: &why });
+                self.lines.print(&Line::Failed { product, version, fingerprint, why: &why });
                 self.out.say(format!("{} could not be sent: {why}", step.fingerprint.short()));
             }
             PushEvent::Named(alias) => {
-                self.line(&Line::Named { alias: &alias.name, fingerprint: alias.image.to_string() });
+                self.lines.print(&Line::Named { alias: &alias.name, fingerprint: alias.image.to_string() });
             }
             PushEvent::NotNamed(alias, why) => {
                 let fingerprint = alias.image.to_string();
-                self.line(&Line::NotNamed { alias: &alias.name, fingerprint, why: &why });
+                self.lines.print(&Line::NotNamed { alias: &alias.name, fingerprint, why: &why });
                 self.out.say(format!("the alias {} could not be set: {why}", alias.name));
             }
         }

@@ -1,6 +1,6 @@
 //! `headwater mirror run`: now, and seen.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use headwater_formats::names::UpstreamName;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::super::out::Out;
 use super::super::serve::raise_file_limit;
 use super::super::stop::{Stop, on_interrupt};
 use super::human;
+use super::lines::Lines;
 use crate::mirror::{Course, Event, Mirrors, Planned, Step, Terms};
 use crate::publish::Progress;
 
@@ -129,24 +130,14 @@ struct Shown {
     upstream: UpstreamName,
     out: Out,
     bar: Arc<dyn Progress>,
-    /// Why nothing can be printed any more.
-    broken: Mutex<Option<Stop>>,
+    lines: Lines,
 }
 
 impl Shown {
-    fn line(&self, line: &Line<'_>) {
-        if self.out.for_people() {
-            return;
-        }
-        if let Err(stop) = self.out.follow(line, &[]) {
-            self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(stop);
-        }
-    }
-
     fn tell(&self, event: Event) {
         match event {
             Event::Planned { listed, images, bytes, removed } => {
-                self.line(&Line::Planned { upstream: self.upstream.as_str(), listed, images, bytes, removed });
+                self.lines.print(&Line::Planned { upstream: self.upstream.as_str(), listed, images, bytes, removed });
                 if images > 0 {
                     self.bar.begin(self.upstream.as_str(), Some(bytes).filter(|bytes| *bytes > 0));
                 }
@@ -154,17 +145,17 @@ impl Shown {
             Event::Bytes(bytes) => self.bar.advance(bytes),
             Event::Taken(Step { product, version, fingerprint, size }) => {
                 let (fingerprint, short) = (fingerprint.to_string(), fingerprint.short().to_string());
-                self.line(&Line::Taken { product: &product, version: &version, fingerprint, size });
+                self.lines.print(&Line::Taken { product: &product, version: &version, fingerprint, size });
                 if self.out.for_people() && !self.out.may_animate() {
                     self.out.say(format!("took {product} {version}: {short}, {}", human::size(size)));
                 }
             }
             Event::Failed(Step { product, version, fingerprint, .. }, why) => {
                 let fingerprint = fingerprint.to_string();
-                self.line(&Line::Failed { product: &product, version: &version, fingerprint, why: &why });
+                self.lines.print(&Line::Failed { product: &product, version: &version, fingerprint, why: &why });
                 self.out.say(format!("{product} {version} could not be taken: {why}"));
             }
-            Event::Removed(images) => self.line(&Line::Removed { images }),
+            Event::Removed(images) => self.lines.print(&Line::Removed { images }),
         }
     }
 }
@@ -176,14 +167,13 @@ async fn one(
     stop: &CancellationToken,
     out: &Out,
 ) -> Result<(), Stop> {
-    let shown =
-        Arc::new(Shown { upstream: name.clone(), out: *out, bar: bar::progress(out), broken: Mutex::new(None) });
+    let shown = Arc::new(Shown { upstream: name.clone(), out: *out, bar: bar::progress(out), lines: Lines::new(*out) });
     let telling = Arc::clone(&shown);
     let course = Course { tell: Arc::new(move |event| telling.tell(event)), stop: stop.clone() };
     let ended = mirrors.run(name, terms, &course).await;
     shown.bar.end();
     let run = ended?;
-    shown.line(&Line::Ended {
+    shown.lines.print(&Line::Ended {
         upstream: name.as_str(),
         listed: run.listed,
         taken: run.taken,
@@ -192,9 +182,7 @@ async fn one(
         bytes: run.bytes,
         why: &run.why,
     });
-    if let Some(stop) = shown.broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        return Err(stop);
-    }
+    shown.lines.end()?;
     out.say(format!(
         "{name}: {} listed, {} taken ({}), {} removed",
         human::counted(run.listed, "image is", "images are"),
