@@ -27,7 +27,7 @@ def run(options):
         first, second, path = (_itself if options.itself else _servers)(place, metadata, root)
         report = Report("download", "Downloads of a 1 GiB file", [first.name, second.name], options.command)
         report.note(f"One file of {size / GIB:.2f} GiB (a squashfs of random bytes), in the page cache, loopback.")
-        report.note("nginx: sendfile, 2 workers, the same bytes, the same certificate, the same cipher (below).")
+        report.note("nginx: sendfile, 2 workers, the same file in the same memory, the same certificate, the same cipher (below).")
         report.note(
             "The client drops what arrives, without copying or decrypting it, so that the server is what is measured; "
             "the rows of curl are a real client's. Server and client share the cores."
@@ -41,14 +41,14 @@ def run(options):
 
 
 def _servers(place, metadata, root):
-    """Headwater with the image, and nginx with the same file at the same path."""
+    """Headwater with the image, and nginx with the same file at the same path: the very one in the store, because copies lie otherwise in memory."""
     headwater = Headwater(place)
     headwater.publish(metadata, root)
     headwater.start()
     path = headwater.file_path(root)
     www = place.path("www", "")
     os.makedirs(os.path.dirname(www + path.lstrip("/")), exist_ok=True)
-    os.link(root, www + path.lstrip("/"))
+    os.link(headwater.blob(root), www + path.lstrip("/"))
     cipher = load.download(headwater.https + "/1.0", 1, 10)["cipher"]
     nginx = Nginx(place, www, headwater.certificate, headwater.key, cipher)
     nginx.start()

@@ -118,6 +118,12 @@ class Headwater:
     def remove(self):
         shutil.rmtree(self.data)
 
+    def blob(self, file):
+        """Where the store has a published file."""
+        with open(file, "rb") as data:
+            digest = hashlib.file_digest(data, "sha256").hexdigest()
+        return os.path.join(self.data, "blobs", "sha256", digest[:2], digest)
+
     def file_path(self, file):
         """The path at which the streams name a published file."""
         with open(file, "rb") as data:

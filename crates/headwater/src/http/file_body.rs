@@ -27,6 +27,11 @@ use super::direct::{self, Direct};
 /// Bytes that the disk is asked for at once when it has to be waited for.
 const AHEAD: Option<NonZero<u64>> = NonZero::new(2 << 20);
 
+/// Bytes of which one is asked for whether they are in memory.
+const STEP: u64 = 2 << 20;
+/// So many are asked for when a step is not there.
+const LESS: u64 = 512 << 10;
+
 /// Part of a file that is on its way.
 #[derive(Debug)]
 pub struct FileBody {
@@ -37,6 +42,8 @@ pub struct FileBody {
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     nowait: bool,
     direct: Option<Direct>,
+    /// Whether what was promised last ends where the next part begins.
+    goes_on: bool,
 }
 
 impl FileBody {
@@ -49,7 +56,7 @@ impl FileBody {
 
     /// The same of a file that others read, too.
     pub fn shared(file: Arc<File>, offset: u64, length: u64, pool: Arc<Pool>) -> Self {
-        Self { file, offset, remaining: length, pool, reading: None, nowait: true, direct: None }
+        Self { file, offset, remaining: length, pool, reading: None, nowait: true, direct: None, goes_on: false }
     }
 
     /// Has parts that are in memory sent by the connection itself, to which they are promised.
@@ -92,17 +99,32 @@ impl FileBody {
         })))
     }
 
-    /// What stands for the next part, when the connection can send it without waiting for the disk. Whether it can is asked of its first
-    /// and of its last byte: the system reads ahead, so that what lies between them is in memory with them. Where a large part is not there
-    /// yet, a small one may be.
-    fn promise(&self) -> Option<Bytes> {
+    /// What stands for the next part, when the connection can send it without waiting for the disk. Whether it can is asked of its first byte,
+    /// unless it goes on from another part, and of one byte in each [`STEP`]: the system reads ahead, so that what lies between them is in memory with
+    /// them. Where so much is not there yet, less may be.
+    fn promise(&mut self) -> Option<Bytes> {
+        let goes_on = std::mem::take(&mut self.goes_on);
         let direct = self.direct.as_ref().filter(|_| self.nowait && self.remaining > SMALL as u64)?;
-        if !self.is_in_memory(self.offset) {
+        if !goes_on && !self.is_in_memory(self.offset) {
             return None;
         }
-        let lengths = [direct::LARGEST, direct::LARGEST / 4].map(|most| self.remaining.min(most as u64));
-        let length = lengths.into_iter().find(|length| self.is_in_memory(self.offset + length - 1))?;
-        Some(direct.promise(Arc::clone(&self.file), self.offset, length))
+        let most = self.remaining.min(direct::LARGEST as u64);
+        let mut length = 0;
+        while length < most {
+            let next = most.min(length + STEP);
+            if !self.is_in_memory(self.offset + next - 1) {
+                break;
+            }
+            length = next;
+        }
+        if length == 0 {
+            length = most.min(LESS);
+            if !self.is_in_memory(self.offset + length - 1) {
+                return None;
+            }
+        }
+        self.goes_on = true;
+        Some(direct.promise(Arc::clone(&self.file), self.offset, length, length < self.remaining))
     }
 
     fn is_in_memory(&self, offset: u64) -> bool {
