@@ -110,16 +110,9 @@ impl Catalog {
 
     /// The upstreams that promise a file, lazy ones first, each with the path of the file there.
     pub async fn who_promises(&self, digest: &Digest) -> Result<Vec<(Upstream, String)>, CatalogError> {
-        let sql = "SELECT p.upstream_id, p.path FROM promises p WHERE p.digest = $1";
-        let promised = self.engine.fetch(sql, values![digest.to_string()]).await?;
-        let mut found = Vec::with_capacity(promised.len());
-        for row in promised {
-            let sql = format!("{} WHERE u.id = $1", upstreams::SELECT);
-            // Gone in between: then it promises nothing.
-            if let Some(upstream) = self.engine.fetch(sql, values![row.int(0)?]).await?.first() {
-                found.push((upstreams::read(upstream)?, row.text(1)?));
-            }
-        }
+        let rows = self.engine.fetch(upstreams::PROMISING, values![digest.to_string()]).await?;
+        let read = |row: &Row| Ok((upstreams::read(row)?, row.text(upstreams::PATH)?));
+        let mut found = rows.iter().map(read).collect::<Result<Vec<_>, CatalogError>>()?;
         found.sort_by_key(|(upstream, _)| (!upstream.settings.lazy, upstream.id));
         Ok(found)
     }

@@ -215,8 +215,25 @@ pub enum UpstreamClaim {
 /// Images that go in one transaction with their upstream.
 const TOGETHER: usize = 500;
 
-pub(super) const SELECT: &str = "SELECT u.id, u.name, p.name, u.protocol, u.server, u.settings, u.created_at, u.due_at, u.claimed_until, \
-     u.last_run, u.claimed_by, u.lazy, u.cache_size, u.cache_age FROM upstreams u JOIN projects p ON p.id = u.project_id";
+/// What [`read`] reads.
+macro_rules! columns {
+    () => {
+        "u.id, u.name, p.name, u.protocol, u.server, u.settings, u.created_at, u.due_at, u.claimed_until, \
+         u.last_run, u.claimed_by, u.lazy, u.cache_size, u.cache_age"
+    };
+}
+
+pub(super) const SELECT: &str =
+    concat!("SELECT ", columns!(), " FROM upstreams u JOIN projects p ON p.id = u.project_id");
+
+/// Those that promise the file `$1`, each with the path of it there in the column [`PATH`].
+pub(super) const PROMISING: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", q.path FROM promises q CROSS JOIN upstreams u CROSS JOIN projects p \
+     WHERE q.digest = $1 AND u.id = q.upstream_id AND p.id = u.project_id"
+);
+pub(super) const PATH: usize = 14;
 
 impl Catalog {
     /// All of them, by name.

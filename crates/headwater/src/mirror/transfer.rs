@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_formats::digest::Digest;
 use sha2::Sha256;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +16,13 @@ use super::{Rate, TransferError};
 use crate::blobs::{BlobError, Blobs, Complete, Incomplete, Partial};
 use crate::client::{Began, Body, ClientError, Server};
 
-/// Pieces that wait to be written; a piece is what the network gave at a time.
-const PIECES: usize = 16;
+/// Pieces that wait to be written; a piece is what the network gave at a time, up to some hundred KiB. More of them would not make it quicker: whoever
+/// takes bytes from the network would only use the processor before whoever writes them, and before those who wait for the first.
+const PIECES: usize = 2;
+
+/// So many bytes of a piece are written, and then hashed, at a time: the processor has them at hand, and whoever follows the file need not wait for
+/// all of a piece.
+const SLICE: usize = 64 << 10;
 
 /// So many bytes, or fewer, are written when all of them are there: a file that is not worth a writer beside the network. A process that is killed
 /// loses no more than that of each file that comes.
@@ -187,6 +192,12 @@ struct Transfer<'a> {
     also: Option<Sha256>,
 }
 
+/// The way to who writes, who says when the first bytes are written.
+struct Pieces {
+    sender: mpsc::Sender<Bytes>,
+    has_begun: Option<oneshot::Receiver<()>>,
+}
+
 /// The file, and how it went to write to it.
 type Written = (Partial, Result<(), BlobError>);
 
@@ -320,14 +331,16 @@ impl Transfer<'_> {
         little: &mut Little,
         tries: &mut Tries,
     ) -> Result<(Partial, Tried), TransferError> {
-        let small = self.wanted.size - partial.length() <= SMALL;
-        let partial = match small {
-            true => partial,
-            false => blocking(move || partial.reserve().map(|()| partial)).await??,
-        };
         let (from, Wanted { path, size, .. }) = (partial.length(), self.wanted);
-        let asked = self.all.upstream.file(path, *size, from, tries.etag.as_deref());
-        let body = match self.unless_cancelled(asked).await? {
+        let asked = self.unless_cancelled(self.all.upstream.file(path, *size, from, tries.etag.as_deref()));
+        let (partial, asked) = if size - from <= SMALL {
+            (partial, asked.await)
+        } else {
+            // While the server looks for it.
+            let (reserved, asked) = tokio::join!(blocking(move || partial.reserve().map(|()| partial)), asked);
+            (reserved??, asked)
+        };
+        let body = match asked? {
             Ok(Began::Body(body)) => body,
             Ok(Began::Outside { .. }) => return Ok((partial, Tried::Elsewhere)),
             Err(error) => return Ok((partial, Tried::Stopped(error))),
@@ -382,29 +395,42 @@ impl Transfer<'_> {
     }
 
     /// Moves the bytes from the network to who writes them. Does not return well before the last of them.
-    async fn pump(&self, mut body: Box<Body>, pieces: mpsc::Sender<Bytes>) -> Result<(), ClientError> {
+    async fn pump(&self, mut body: Box<Body>, mut pieces: Pieces) -> Result<(), ClientError> {
         while let Some(piece) = body.piece().await? {
             let length = piece.len() as u64;
-            pieces.send(piece).await.map_err(|_| ClientError::GivenUp)?;
+            pieces.sender.send(piece).await.map_err(|_| ClientError::GivenUp)?;
+            if let Some(begun) = pieces.has_begun.take() {
+                // When it cannot be written, the next piece is not taken.
+                let _ = begun.await;
+            }
             self.all.rate.take(length).await;
         }
         Ok(())
     }
 
     /// Writes pieces where blocking is allowed, until there are no more, or one cannot be written.
-    fn writer(&self, mut partial: Partial) -> (mpsc::Sender<Bytes>, JoinHandle<Written>) {
+    fn writer(&self, mut partial: Partial) -> (Pieces, JoinHandle<Written>) {
         let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES);
+        let (began, has_begun) = oneshot::channel();
+        let mut began = Some(began);
         let progress = Arc::clone(self.progress);
         let writer = tokio::task::spawn_blocking(move || {
             while let Some(piece) = pieces.blocking_recv() {
-                if let Err(error) = partial.write_all(&piece) {
-                    return (partial, Err(error.into()));
+                for slice in piece.chunks(SLICE) {
+                    if let Err(error) = partial.write_all(slice) {
+                        return (partial, Err(error.into()));
+                    }
+                    progress.came(slice.len() as u64);
+                    // Whoever waits for the first bytes goes first.
+                    if let Some(began) = began.take() {
+                        let _ = began.send(());
+                        std::thread::yield_now();
+                    }
                 }
-                progress.came(piece.len() as u64);
             }
             (partial, Ok(()))
         });
-        (sender, writer)
+        (Pieces { sender, has_begun: Some(has_begun) }, writer)
     }
 
     async fn restart(&self, mut partial: Partial) -> Result<Partial, TransferError> {

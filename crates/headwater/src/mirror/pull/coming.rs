@@ -37,28 +37,33 @@ impl Coming {
         blobs: &Blobs,
         file: &ImageFile,
     ) -> Result<Self, PullError> {
+        let (size, mut early) = (file.size, None);
         loop {
             let state = *watched.borrow_and_update();
             let ready = match state.phase {
                 Phase::Failed(error) => return Err(error),
                 Phase::Done => true,
-                Phase::Coming => state.began && state.length > 0 && file.size > HELD_BACK,
+                Phase::Coming => state.began && state.length > 0 && size > HELD_BACK,
             };
-            if ready {
-                let (blobs, digest) = (blobs.clone(), file.digest);
-                let opened = blocking(move || blobs.open_coming(&digest)).await.map_err(|error: BlobError| {
-                    tracing::error!(%error, "a file that comes cannot be read");
-                    PullError::Store
-                })?;
-                // What was thrown away meanwhile may have had this name.
-                let same = watched.borrow().generation == state.generation;
-                if let (Some(opened), true) = (opened, same) {
-                    let (generation, file, size) = (state.generation, Arc::new(opened), file.size);
-                    return Ok(Self { watched, generation, file, size, began: false });
+            // Nothing was thrown away and nothing begun again: what has the name now keeps it until that changes.
+            let first = state.opened == 1 && state.generation == 0;
+            match early.take_if(|_| ready && first) {
+                Some(file) => return Ok(Self { watched, generation: 0, file: Arc::new(file), size, began: false }),
+                None if ready => {
+                    // What was thrown away meanwhile may have had this name.
+                    let opened = opened(blobs, file).await?;
+                    let same = watched.borrow().generation == state.generation;
+                    if let (Some(opened), true) = (opened, same) {
+                        let (generation, file) = (state.generation, Arc::new(opened));
+                        return Ok(Self { watched, generation, file, size, began: false });
+                    }
+                    if state.phase == Phase::Done {
+                        return Err(PullError::Stopped);
+                    }
                 }
-                if state.phase == Phase::Done {
-                    return Err(PullError::Stopped);
-                }
+                // While its first bytes are waited for.
+                None if first && early.is_none() && size > HELD_BACK => early = opened(blobs, file).await?,
+                None => {}
             }
             if watched.changed().await.is_err() {
                 let phase = watched.borrow().phase;
@@ -116,4 +121,12 @@ impl Coming {
             }
         }
     }
+}
+
+async fn opened(blobs: &Blobs, file: &ImageFile) -> Result<Option<File>, PullError> {
+    let (blobs, digest) = (blobs.clone(), file.digest);
+    blocking(move || blobs.open_coming(&digest)).await.map_err(|error: BlobError| {
+        tracing::error!(%error, "a file that comes cannot be read");
+        PullError::Store
+    })
 }

@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) length: u64,
     /// How often what there was turned out to be of no use, and was thrown away. Bytes of two generations do not belong together.
     pub(super) generation: u32,
+    /// How often the file was opened to be written. One that was opened again may be another one under the same name.
+    pub(super) opened: u32,
     /// Whether the upstream sends.
     pub(super) began: bool,
     pub(super) phase: Phase,
@@ -41,7 +43,10 @@ struct Told(Arc<watch::Sender<State>>);
 
 impl Progress for Told {
     fn there(&self, bytes: u64) {
-        self.0.send_modify(|state| state.length += bytes);
+        self.0.send_modify(|state| {
+            state.length += bytes;
+            state.opened += 1;
+        });
     }
 
     fn came(&self, bytes: u64) {
@@ -68,6 +73,15 @@ impl Drop for Leaving<'_> {
     }
 }
 
+/// Who promises a file, and with which metadata file before it its image is hashed.
+pub(super) struct Promised {
+    pub(super) by: Vec<(Upstream, String)>,
+    pub(super) before: Option<Before>,
+}
+
+/// A metadata file, and the computation through it.
+type Before = (Digest, Sha256);
+
 /// A file that came, with what it completes.
 struct Came {
     images: Vec<Unproven>,
@@ -75,12 +89,7 @@ struct Came {
 }
 
 /// Brings a file from one of those who promise it.
-pub(super) async fn run(
-    pull: PullThrough,
-    file: ImageFile,
-    promised: Vec<(Upstream, String)>,
-    flight: Arc<watch::Sender<State>>,
-) {
+pub(super) async fn run(pull: PullThrough, file: ImageFile, promised: Promised, flight: Arc<watch::Sender<State>>) {
     let stop = pull.inner.stop.clone();
     let came = {
         let _leaving = Leaving(&pull, file.digest);
@@ -96,34 +105,27 @@ pub(super) async fn run(
         outcome
     };
     // Whoever waited has what was asked for; what follows is about the images, and about what else is here.
-    let Ok(Some(Came { images, both })) = came else { return };
+    let Ok(Came { images, both }) = came else { return };
     for image in images {
         if let Err(error) = pull.inner.publisher.prove(&image, both.clone(), (pull.inner.now)()).await {
             let image = image.fingerprint.short();
             tracing::warn!(image, %error, "an image could not be compared with its fingerprint; that is for the next file of it");
         }
     }
-    if promised.iter().any(|(upstream, _)| upstream.settings.lazy) {
+    if promised.by.iter().any(|(upstream, _)| upstream.settings.lazy) {
         pull.keep_limits().await;
     }
 }
 
-/// `None` when it was here by then.
+/// Brings it from one of them. When it has come since it was asked for, no byte of it comes again.
 async fn bring(
     pull: &PullThrough,
     file: &ImageFile,
-    promised: &[(Upstream, String)],
+    Promised { by, before }: &Promised,
     flight: &Arc<watch::Sender<State>>,
-) -> Result<Option<Came>, PullError> {
-    let (blobs, digest) = (pull.inner.publisher.blobs.clone(), file.digest);
-    // It may have come between the question for it and this.
-    match blocking(move || blobs.stat(&digest)).await {
-        Ok(Some(size)) if size == file.size => return Ok(None),
-        Ok(_) => {}
-        Err(error) => return Err(stored(&error)),
-    }
+) -> Result<Came, PullError> {
     let mut last = PullError::Away;
-    for (upstream, path) in promised {
+    for (upstream, path) in by {
         let source = match pull.source(upstream) {
             Ok(source) => source,
             Err(error) => {
@@ -138,8 +140,8 @@ async fn bring(
         };
         // Nobody closes them.
         let Ok(_permit) = permit else { return Err(PullError::Stopped) };
-        match from(pull, &source, path, file, flight).await {
-            Ok(came) => return Ok(Some(came)),
+        match from(pull, &source, path, (file, before), flight).await {
+            Ok(came) => return Ok(came),
             Err(error) => last = error,
         }
     }
@@ -151,14 +153,13 @@ async fn from(
     pull: &PullThrough,
     source: &Source,
     path: &str,
-    file: &ImageFile,
+    (file, before): (&ImageFile, &Option<Before>),
     flight: &Arc<watch::Sender<State>>,
 ) -> Result<Came, PullError> {
     let upstream = &source.of.name;
     flight.send_modify(|state| state.length = 0);
     let progress: Arc<dyn Progress> = Arc::new(Told(Arc::clone(flight)));
     let wanted = Wanted { path: path.to_owned(), digest: file.digest, size: file.size };
-    let before = before(pull, &file.digest).await?;
     let also = before.as_ref().map(|(_, hasher)| hasher.clone());
     let (complete, both) = match source.transfers.get(&wanted, also, &progress, &pull.inner.stop).await {
         Ok(got) => got,
@@ -168,7 +169,7 @@ async fn from(
             return Err(told(&error));
         }
     };
-    let both = before.zip(both).map(|((metadata, _), both)| (metadata, both));
+    let both = before.as_ref().zip(both).map(|((metadata, _), both)| (*metadata, both));
     let images = keep(pull, &complete).await.map_err(|error| {
         tracing::error!(%upstream, file = %file.digest, %error, "a file that came from an upstream could not be kept");
         PullError::Store
@@ -178,7 +179,7 @@ async fn from(
 }
 
 /// The computation through the metadata file that is here, when this is the root file of an image that is not proven.
-async fn before(pull: &PullThrough, digest: &Digest) -> Result<Option<(Digest, Sha256)>, PullError> {
+pub(super) async fn before(pull: &PullThrough, digest: &Digest) -> Result<Option<Before>, PullError> {
     let metadata = pull.inner.publisher.catalog.metadata_before(digest).await.map_err(|error| {
         tracing::error!(%error, "it cannot be seen which image a file is of");
         PullError::Store

@@ -29,7 +29,7 @@ use crate::client::trust::Trust;
 use crate::publish::Publisher;
 
 pub use coming::{Coming, HELD_BACK};
-use flight::State;
+use flight::{Promised, State};
 use used::Used;
 
 /// Why a promised file does not come. What is told is for strangers; the log has the reason.
@@ -177,8 +177,9 @@ impl PullThrough {
         if let Some(flight) = self.flights().get(&file.digest) {
             return Ok(flight.subscribe());
         }
-        let promised = self.promised(&file.digest).await?;
-        if promised.is_empty() {
+        let (by, before) = tokio::join!(self.promised(&file.digest), flight::before(self, &file.digest));
+        let promised = Promised { by: by?, before: before? };
+        if promised.by.is_empty() {
             return Err(PullError::NotPromised);
         }
         let mut flights = self.flights();
