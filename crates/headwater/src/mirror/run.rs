@@ -39,7 +39,7 @@ const PAGE: usize = 1000;
 /// Images of a document that are compared with what is here at a time, or a few more.
 const PART: usize = 500;
 /// Most images that are listed in one transaction. Pages of the catalog that many images change are written once for all of them.
-const TOGETHER: usize = 512;
+const TOGETHER: usize = 256;
 /// How long is waited for so many.
 const GATHER: Duration = Duration::from_millis(500);
 /// Of so many images in a row that cannot be taken, no more are tried.
