@@ -20,9 +20,9 @@ use crate::client::{Began, Body, ClientError, Server};
 /// takes bytes from the network would only use the processor before whoever writes them, and before those who wait for the first.
 const PIECES: usize = 2;
 
-/// So many bytes of a piece are written, and then hashed, at a time: the processor has them at hand, and whoever follows the file need not wait for
-/// all of a piece.
-const SLICE: usize = 64 << 10;
+/// So many bytes at most are the first that are written and told: whoever follows the file need not wait for all of a piece. Further pieces are
+/// written as they come, because what is written at once lies together in memory, from where it is served.
+const FIRST: usize = 64 << 10;
 
 /// So many bytes, or fewer, are written when all of them are there: a file that is not worth a writer beside the network. A process that is killed
 /// loses no more than that of each file that comes.
@@ -71,6 +71,9 @@ pub struct Patience {
     pub retry_after: Duration,
     /// How long another process is waited for that has the same file.
     pub busy: Duration,
+    /// How long is rested after the first bytes of a file, so that whoever waits for them gets the processors for a moment: the rest of what a server sends
+    /// at once keeps those who take it, hash it and write it busy for milliseconds.
+    pub after_first: Duration,
 }
 
 impl Default for Patience {
@@ -80,6 +83,7 @@ impl Default for Patience {
             much: 16 << 20,
             retry_after: Duration::from_secs(60),
             busy: Duration::from_secs(60),
+            after_first: Duration::ZERO,
         }
     }
 }
@@ -211,10 +215,7 @@ impl Little {
     }
 
     fn write(self, mut partial: Partial, progress: &dyn Progress) -> Result<Partial, BlobError> {
-        if !self.0.is_empty() {
-            partial.write_all(&self.0)?;
-            progress.came(self.length());
-        }
+        write(&mut partial, progress, &self.0)?;
         Ok(partial)
     }
 
@@ -413,19 +414,19 @@ impl Transfer<'_> {
         let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES);
         let (began, has_begun) = oneshot::channel();
         let mut began = Some(began);
-        let progress = Arc::clone(self.progress);
+        let (progress, after_first) = (Arc::clone(self.progress), self.all.patience.after_first);
         let writer = tokio::task::spawn_blocking(move || {
-            while let Some(piece) = pieces.blocking_recv() {
-                for slice in piece.chunks(SLICE) {
-                    if let Err(error) = partial.write_all(slice) {
-                        return (partial, Err(error.into()));
+            while let Some(mut piece) = pieces.blocking_recv() {
+                if let Some(began) = began.take() {
+                    let first = piece.split_to(piece.len().min(FIRST));
+                    if let Err(error) = write(&mut partial, &*progress, &first) {
+                        return (partial, Err(error));
                     }
-                    progress.came(slice.len() as u64);
-                    // Whoever waits for the first bytes goes first.
-                    if let Some(began) = began.take() {
-                        let _ = began.send(());
-                        std::thread::yield_now();
-                    }
+                    std::thread::sleep(after_first);
+                    let _ = began.send(());
+                }
+                if let Err(error) = write(&mut partial, &*progress, &piece) {
+                    return (partial, Err(error));
                 }
             }
             (partial, Ok(()))
@@ -490,6 +491,14 @@ impl Transfer<'_> {
             again,
         }
     }
+}
+
+fn write(partial: &mut Partial, progress: &dyn Progress, bytes: &[u8]) -> Result<(), BlobError> {
+    if !bytes.is_empty() {
+        partial.write_all(bytes)?;
+        progress.came(bytes.len() as u64);
+    }
+    Ok(())
 }
 
 /// Runs what blocks where blocking is allowed.

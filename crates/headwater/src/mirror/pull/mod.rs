@@ -93,6 +93,7 @@ fn patience() -> Patience {
         retry_after: Duration::from_secs(10),
         // Another server on the same store fetches the file; what it takes depends on its line.
         busy: Duration::from_secs(300),
+        after_first: Duration::from_millis(1),
         ..Patience::default()
     }
 }
