@@ -80,6 +80,11 @@ class Nginx:
         wait_for_port(self, self.plain)
 
 
+def _digest(file):
+    with open(file, "rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
 class Headwater:
     """The built program, with a data folder below `place` (or the one that is given), and its command line on the same folder."""
 
@@ -120,14 +125,12 @@ class Headwater:
 
     def blob(self, file):
         """Where the store has a published file."""
-        with open(file, "rb") as data:
-            digest = hashlib.file_digest(data, "sha256").hexdigest()
+        digest = _digest(file)
         return os.path.join(self.data, "blobs", "sha256", digest[:2], digest)
 
     def file_path(self, file):
         """The path at which the streams name a published file."""
-        with open(file, "rb") as data:
-            digest = hashlib.file_digest(data, "sha256").hexdigest()
+        digest = _digest(file)
         client = Client(self.https)
         for index in client.json("/streams/v1/index.json")["index"].values():
             for product in client.json("/" + index["path"])["products"].values():

@@ -233,6 +233,7 @@ pub(super) const PROMISING: &str = concat!(
     ", q.path FROM promises q CROSS JOIN upstreams u CROSS JOIN projects p \
      WHERE q.digest = $1 AND u.id = q.upstream_id AND p.id = u.project_id"
 );
+/// The first column after those of [`read`].
 pub(super) const PATH: usize = 14;
 
 impl Catalog {
