@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::{Deltas, policy};
 use crate::catalog::{CatalogError, ClaimedDelta, DeltaState, DeltaWish, PlanMark, ProductId};
 
-/// Products that are looked at in one step.
-const PAGE: usize = 100;
+/// Products that are looked at in one step: few, because what a step takes is memory that a server keeps.
+const PAGE: usize = 50;
 /// Who has downloaded nothing for so many seconds holds nothing any more: 90 days.
 const HELD: i64 = 90 * 24 * 3600;
 /// How often it is counted anew who holds what.
@@ -24,7 +24,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(600);
 /// Downloads are written down a little later than they happen, in seconds.
 const LATE: i64 = 60;
 /// How many pages of the past in which there was nothing new are looked at before it is kept how far that is.
-const KEEP_EVERY: u32 = 50;
+const KEEP_EVERY: u32 = 100;
 
 /// How far one server has come.
 #[derive(Debug, Default)]
