@@ -96,6 +96,11 @@ impl Blobs {
         partial::begin(&self.layout, digest, size)
     }
 
+    /// Whether there may be something of a file: it is in place, or on its way.
+    pub fn is_known(&self, digest: &Digest) -> bool {
+        partial::is_known(&self.layout, digest)
+    }
+
     /// Files on their way that nobody holds, and that are in place under their digest (which `spared` may contradict), or were not written to
     /// since that moment; the times of files are those of the system's clock.
     pub fn idle(&self, before: Timestamp, spared: &dyn Fn(&Digest) -> bool) -> Result<Idle, BlobError> {

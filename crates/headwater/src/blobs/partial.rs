@@ -138,6 +138,14 @@ pub(super) fn begin(layout: &Arc<Layout>, digest: &Digest, size: u64) -> Result<
     }
 }
 
+/// See [`super::Blobs::is_known`].
+pub(super) fn is_known(layout: &Layout, digest: &Digest) -> bool {
+    // What cannot be looked at may be there.
+    let is_there =
+        |path: &Path| fs::symlink_metadata(path).map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true);
+    is_there(&layout.partial(digest)) || is_there(&layout.blob(digest))
+}
+
 /// See [`super::Blobs::open_coming`].
 pub(super) fn open(layout: &Layout, digest: &Digest) -> Result<Option<File>, BlobError> {
     match File::open(layout.partial(digest)) {

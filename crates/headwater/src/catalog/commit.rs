@@ -1,7 +1,7 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headwater_formats::digest::Fingerprint;
-use headwater_formats::image::{Image, ImageFiles};
+use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
@@ -82,7 +82,20 @@ impl Catalog {
         now: Timestamp,
         ensure: impl FnMut(usize) -> std::io::Result<()> + Send,
     ) -> Result<Vec<Committed>, CatalogError> {
-        self.commit_all(new, None, now, ensure).await
+        self.commit_all(new, None, now, ensure, true).await
+    }
+
+    /// [`Catalog::commit_images`] for who does not want to know how they stand then.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn list_images(
+        &self,
+        new: &[NewImage],
+        now: Timestamp,
+        ensure: impl FnMut(usize) -> std::io::Result<()> + Send,
+    ) -> Result<(), CatalogError> {
+        self.commit_all(new, None, now, ensure, false).await.map(drop)
     }
 
     /// Lists images of an upstream whose bytes need not be here: it promises each of their files, which come when somebody asks for them. `promises` has
@@ -96,7 +109,7 @@ impl Catalog {
         promises: &[Vec<Promise>],
         now: Timestamp,
     ) -> Result<Vec<Committed>, CatalogError> {
-        self.commit_all(new, Some(promises), now, |_| Ok(())).await
+        self.commit_all(new, Some(promises), now, |_| Ok(()), true).await
     }
 
     async fn commit_all(
@@ -105,21 +118,30 @@ impl Catalog {
         promises: Option<&[Vec<Promise>]>,
         now: Timestamp,
         mut ensure: impl FnMut(usize) -> std::io::Result<()> + Send,
+        tell: bool,
     ) -> Result<Vec<Committed>, CatalogError> {
         let mut tx = self.engine.write().await?;
         let (mut taken, mut products) = (Vec::with_capacity(new.len()), BTreeSet::new());
         let mut shown = Changed::default();
-        let mut project: Option<(&ProjectName, i64)> = None;
-        for (number, new) in new.iter().enumerate() {
-            let id = match project {
-                Some((name, id)) if *name == new.project => id,
-                _ => project_id(&mut tx, &new.project).await?,
-            };
-            project = Some((&new.project, id));
+        let projects = projects(&mut tx, new).await?;
+        let mut here = Here::of(&mut tx, new, &projects).await?;
+        let missing = new.iter().zip(&projects).filter(|(new, project)| here.image(**project, new).is_none());
+        let missing: Vec<&Image> = missing.map(|(new, _)| &new.image).collect();
+        keep_files(&mut tx, &missing, promises.is_none()).await?;
+        for (number, (new, project)) in new.iter().zip(projects).enumerate() {
             let promised = promises.map(|all| all.get(number).map(Vec::as_slice).unwrap_or_default());
-            let image = self.take_in(&mut tx, id, (new, promised), now, &mut shown, || ensure(number)).await?;
+            let known = here.image(project, new);
+            let image =
+                self.take_in(&mut tx, project, (new, promised, known), now, &mut shown, || ensure(number)).await?;
+            here.took(new, &image);
             products.extend(image.product);
             taken.push(image);
+        }
+        if taken.iter().any(|image| !image.replaced.is_empty()) {
+            // What went may have retired files that one of these has, too.
+            let listed: Vec<&Image> =
+                taken.iter().zip(new).filter(|(image, _)| image.new).map(|(_, new)| &new.image).collect();
+            keep_files(&mut tx, &listed, promises.is_none()).await?;
         }
         // When all were there already, nothing was changed.
         let changed = taken.iter().any(|image| image.new || image.fulfilled);
@@ -137,43 +159,37 @@ impl Catalog {
             shown.write(&mut tx).await?;
             bump_revision(&mut tx, now).await?;
         }
-        let committed = committed(&mut tx, new, &taken).await?;
+        let committed = if tell { committed(&mut tx, new, &taken).await? } else { Vec::new() };
         if changed {
             tx.commit().await?;
         }
         Ok(committed)
     }
 
-    /// Writes what an image needs of its own, unless the project has it. What is written once for all images of a transaction is
-    /// left to the caller: the names of its product, what lists show, the revision.
+    /// Writes what an image needs of its own, unless the project has it: then it is `known`. What is written once for all images of a transaction is
+    /// left to the caller: its files, the names of its product, what lists show, the revision.
     async fn take_in(
         &self,
         tx: &mut Tx,
         project: i64,
-        (new, promised): (&NewImage, Option<&[Promise]>),
+        (new, promised, known): (&NewImage, Option<&[Promise]>, Option<i64>),
         now: Timestamp,
         shown: &mut Changed,
         ensure: impl FnOnce() -> std::io::Result<()> + Send,
     ) -> Result<Taken, CatalogError> {
-        let sql = "SELECT id FROM images WHERE project_id = $1 AND fingerprint = $2";
-        if let Some(row) = tx.row(sql, values![project, new.image.fingerprint.to_string()]).await? {
-            let id = row.int(0)?;
+        if let Some(id) = known {
             let fulfilled = promised.is_none() && is_promised(tx, id).await?;
             if fulfilled {
                 ensure().map_err(CatalogError::Bytes)?;
-                keep_files(tx, &new.image).await?;
+                keep_files(tx, &[&new.image], true).await?;
                 let sql = "UPDATE upstream_images SET proof = 'right' WHERE fingerprint = $1 \
                      AND upstream_id IN (SELECT u.id FROM upstreams u WHERE u.project_id = $2)";
                 tx.execute(sql, values![new.image.fingerprint.to_string(), project]).await?;
             }
-            return Ok(Taken { project, id, new: false, fulfilled, product: None });
+            return Ok(Taken { project, id, new: false, fulfilled, product: None, replaced: Vec::new() });
         }
-        match promised {
-            None => {
-                ensure().map_err(CatalogError::Bytes)?;
-                keep_files(tx, &new.image).await?;
-            }
-            Some(_) => keep_promised(tx, &new.image).await?,
+        if promised.is_none() {
+            ensure().map_err(CatalogError::Bytes)?;
         }
         let (place, replaces) = match &new.given {
             Some(given) if given.placed => match place_given(tx, project, &new.image, given).await? {
@@ -195,6 +211,7 @@ impl Catalog {
                 }
             }
         }
+        let replaced = replaces.iter().map(|old| old.image.fingerprint).collect();
         for old in replaces {
             mirrored::replace(tx, project, &old, id, now).await?;
             let (subject, replaced) = (new.image.fingerprint.to_string(), old.image.fingerprint.to_string());
@@ -224,7 +241,7 @@ impl Catalog {
             let detail = [("target", target.as_str())];
             record(tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
         }
-        Ok(Taken { project, id, new: true, fulfilled: false, product: place.map(|(product, _)| product) })
+        Ok(Taken { project, id, new: true, fulfilled: false, product: place.map(|(product, _)| product), replaced })
     }
 
     async fn record_image(&self, tx: &mut Tx, new: &NewImage, now: Timestamp) -> Result<(), CatalogError> {
@@ -248,31 +265,90 @@ async fn is_promised(tx: &mut Tx, image: i64) -> Result<bool, CatalogError> {
     Ok(tx.row(sql, values![image]).await?.is_some())
 }
 
-/// Writes down the files of an image, which are here. What an upstream said of their length and format counts for nothing any more.
-async fn keep_files(tx: &mut Tx, image: &Image) -> Result<(), CatalogError> {
-    for (_, file) in image.files.iter() {
-        changes::format(tx, &file.digest.to_string(), file.format.extension()).await?;
-        tx.execute(
-            "INSERT INTO blobs (digest, size, format) VALUES ($1, $2, $3) ON CONFLICT (digest) DO UPDATE \
-             SET format = excluded.format, retired_at = NULL, present = 1, size = excluded.size",
-            values![file.digest.to_string(), rows::signed(file.size)?, file.format.extension()],
-        )
-        .await?;
+/// The projects of these images.
+async fn projects(tx: &mut Tx, new: &[NewImage]) -> Result<Vec<i64>, CatalogError> {
+    let (mut ids, mut last): (_, Option<(&ProjectName, i64)>) = (Vec::with_capacity(new.len()), None);
+    for new in new {
+        let id = match last {
+            Some((name, id)) if *name == new.project => id,
+            _ => project_id(tx, &new.project).await?,
+        };
+        last = Some((&new.project, id));
+        ids.push(id);
     }
-    Ok(())
+    Ok(ids)
 }
 
-/// Writes down the files of an image that an upstream promises. What is known of those that are here, or that another one promised before, stays.
-async fn keep_promised(tx: &mut Tx, image: &Image) -> Result<(), CatalogError> {
-    for (_, file) in image.files.iter() {
-        tx.execute(
-            "INSERT INTO blobs (digest, size, format, present) VALUES ($1, $2, $3, 0) \
-             ON CONFLICT (digest) DO UPDATE SET retired_at = NULL",
-            values![file.digest.to_string(), rows::signed(file.size)?, file.format.extension()],
-        )
-        .await?;
+/// Those of the images that their projects have, by project and fingerprint.
+struct Here(HashMap<(i64, Fingerprint), i64>);
+
+impl Here {
+    async fn of(tx: &mut Tx, new: &[NewImage], projects: &[i64]) -> Result<Self, CatalogError> {
+        let mut wanted: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+        for (new, project) in new.iter().zip(projects) {
+            wanted.entry(*project).or_default().push(new.image.fingerprint.to_string());
+        }
+        let mut here = HashMap::new();
+        for (project, fingerprints) in wanted {
+            for batch in Batch::of(&fingerprints) {
+                let mut values = values![project];
+                let list = batch.bind(&mut values);
+                let sql =
+                    format!("SELECT id, fingerprint FROM images WHERE project_id = $1 AND fingerprint IN ({list})");
+                for row in tx.rows(sql, values).await? {
+                    here.insert((project, rows::parse("a fingerprint", &row.text(1)?)?), row.int(0)?);
+                }
+            }
+        }
+        Ok(Self(here))
     }
-    Ok(())
+
+    fn image(&self, project: i64, new: &NewImage) -> Option<i64> {
+        self.0.get(&(project, new.image.fingerprint)).copied()
+    }
+
+    /// One of them was taken in.
+    fn took(&mut self, new: &NewImage, taken: &Taken) {
+        for old in &taken.replaced {
+            self.0.remove(&(taken.project, *old));
+        }
+        self.0.insert((taken.project, new.image.fingerprint), taken.id);
+    }
+}
+
+/// Writes down the files of images. When they are here, what an upstream said of their length and format counts for nothing any more. When an upstream promises
+/// them, what is known of those that are here, or that another one promised before, stays.
+async fn keep_files(tx: &mut Tx, images: &[&Image], are_here: bool) -> Result<(), CatalogError> {
+    let mut files = BTreeMap::new();
+    for (_, file) in images.iter().flat_map(|image| image.files.iter()) {
+        files.entry(file.digest.to_string()).or_insert(file);
+    }
+    let present = i64::from(are_here);
+    if are_here {
+        let digests: Vec<&str> = files.keys().map(String::as_str).collect();
+        for batch in Batch::of(&digests) {
+            let mut values = values![];
+            let sql = format!("SELECT digest, format FROM blobs WHERE digest IN ({})", batch.bind(&mut values));
+            for row in tx.rows(sql, values).await? {
+                let (digest, before) = (row.text(0)?, row.text(1)?);
+                let now = files.get(&digest).map(|file| file.format.extension()).filter(|now| *now != before);
+                if let Some(now) = now {
+                    changes::format(tx, &digest, now).await?;
+                }
+            }
+        }
+    }
+    let row = |(digest, file): (String, ImageFile)| {
+        Ok::<_, CatalogError>(values![digest, rows::signed(file.size)?, file.format.extension(), present])
+    };
+    let rows = files.into_iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    let tail = match are_here {
+        true => {
+            "ON CONFLICT (digest) DO UPDATE SET format = excluded.format, retired_at = NULL, present = 1, size = excluded.size"
+        }
+        false => "ON CONFLICT (digest) DO UPDATE SET retired_at = NULL",
+    };
+    tx.insert("INSERT INTO blobs (digest, size, format, present)", rows, tail).await
 }
 
 /// Writes the image's own rows; gives its id. Who publishes it may be forgotten while the bytes are on their way: then nobody has.
@@ -337,6 +413,8 @@ struct Taken {
     fulfilled: bool,
     /// The product that it was placed in.
     product: Option<i64>,
+    /// Images that went for it.
+    replaced: Vec<Fingerprint>,
 }
 
 /// The images as they stand now, in the order of the list.

@@ -185,6 +185,14 @@ impl Engine {
         }
     }
 
+    /// Where SQLite keeps what a write needs for itself: `FILE` or `MEMORY`.
+    pub(super) async fn keep_temporary(&self, place: &'static str) -> Result<(), CatalogError> {
+        if let Self::Sqlite { write: Ok(pool), .. } = self {
+            sqlx::query(AssertSqlSafe(format!("PRAGMA temp_store = {place}"))).execute(pool).await?;
+        }
+        Ok(())
+    }
+
     /// One statement that reads, outside of any transaction.
     pub(super) async fn fetch(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, CatalogError> {
         match self {
@@ -376,8 +384,13 @@ impl Tx {
             let fits = |length: &usize| *length <= left && (*length == 1 || length.saturating_mul(width) <= MOST);
             let length = LENGTHS.into_iter().find(fits).unwrap_or(1);
             left -= length;
+            // SQLite's driver looks the name of each parameter up among all of them, unless it has none.
+            let name = |number: usize| match self {
+                Self::Sqlite(..) => "?".to_owned(),
+                Self::Postgres(..) => format!("${number}"),
+            };
             let list = |row: usize| {
-                let names: Vec<String> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
+                let names: Vec<String> = (1..=width).map(|column| name(row * width + column)).collect();
                 format!("({})", names.join(", "))
             };
             let lists: Vec<String> = (0..length).map(list).collect();

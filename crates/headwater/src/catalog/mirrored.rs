@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::audit::{Action, record};
 use super::engine::{Batch, Tx, values};
 use super::images::look;
-use super::place::{free_version, keep_version, taken};
+use super::place::{any_in, free_version, keep_version, taken};
 use super::remove::retire;
 use super::rows::{self, ImageRow, to_json};
 use super::sight::project_id;
@@ -374,9 +374,12 @@ pub(super) async fn place_given(
     given: &Given,
 ) -> Result<Option<GivenPlace>, CatalogError> {
     let Some(line) = Line::of_image(image) else { return Ok(None) };
-    let sql = "INSERT INTO products (project_id, key, os, release, variant, architecture, extra, given_names) \
+    let sql = format!(
+        "INSERT INTO products (project_id, key, os, release, variant, architecture, extra, given_names) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project_id, key) DO UPDATE \
-         SET extra = excluded.extra, given_names = excluded.given_names RETURNING id";
+         SET extra = excluded.extra, given_names = excluded.given_names RETURNING id, {}",
+        any_in("$9")
+    );
     let values = values![
         project,
         given.product.key.as_str(),
@@ -386,11 +389,16 @@ pub(super) async fn place_given(
         line.architecture.name(),
         to_json(&given.product.extra)?,
         given.product.names.as_ref().map(to_json).transpose()?,
+        given.version.as_str(),
     ];
-    let row = tx.row(sql, values).await?;
-    let product = row.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?.int(0)?;
+    let row = tx.row(sql, values).await?.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?;
+    let product = row.int(0)?;
+    let others = match row.opt_int(1)? {
+        Some(_) => taken(tx, product, "=", &given.version, image).await?,
+        None => Vec::new(),
+    };
     let (mut replaces, mut foreign) = (Vec::new(), false);
-    for other in taken(tx, product, "=", &given.version, image).await? {
+    for other in others {
         let sql = "SELECT 1 FROM upstream_images WHERE upstream_id = $1 AND fingerprint = $2";
         let values = values![given.upstream.map(|id| id.0), other.image.fingerprint.to_string()];
         match tx.row(sql, values).await? {

@@ -22,6 +22,8 @@ use super::{CatalogError, Location, names, records};
 const READERS: u32 = 8;
 /// KiB of pages that a connection to SQLite keeps, at most: the inner pages of the indexes of a million images, and some more.
 const CACHE_KIB: u32 = 8 * 1024;
+/// Where SQLite keeps what it needs to take back one statement of a write: a few pages, for which files would be made and written again and again.
+const TEMPORARY: &str = "MEMORY";
 
 /// A step of the schema: its number, and its text for SQLite and for PostgreSQL.
 struct Migration {
@@ -86,6 +88,14 @@ async fn migrate(engine: &Engine) -> Result<(), CatalogError> {
     if is_current(found)? {
         return Ok(());
     }
+    // It sorts whole tables.
+    engine.keep_temporary("FILE").await?;
+    let done = migrate_now(engine).await;
+    engine.keep_temporary(TEMPORARY).await?;
+    done
+}
+
+async fn migrate_now(engine: &Engine) -> Result<(), CatalogError> {
     let mut tx = engine.write().await?;
     let found = schema(&mut tx).await?;
     if is_current(found)? {
@@ -207,7 +217,7 @@ async fn sqlite(path: &Path) -> Result<Engine, CatalogError> {
         };
         return Ok(Engine::Sqlite { read, write: Err(format!("{why}; it can only be read")), mark: None });
     }
-    let writer = options.clone().journal_mode(SqliteJournalMode::Wal);
+    let writer = options.clone().journal_mode(SqliteJournalMode::Wal).pragma("temp_store", TEMPORARY);
     let write = patiently(|| pool(1).connect_with(writer.clone())).await?;
     let read = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
     let mark = MarkFile::for_writer(path).map_err(|error| {

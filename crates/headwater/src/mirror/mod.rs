@@ -11,12 +11,13 @@
 //! ```
 //!
 //! A run asks the upstream what it offers (`offer.rs`), works out the difference to what is here (`plan.rs`), takes the images that are missing
-//! (`take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`; by a delta from what is here: `patch.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). Of a lazy upstream images are listed by what its documents say (`promise.rs`), and their files come when somebody asks for them (`pull/`).
+//! (`arrive.rs`; one image: `take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`; by a delta from what is here: `patch.rs`; many images of small files in one go: `small.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). Of a lazy upstream images are listed by what its documents say (`promise.rs`), and their files come when somebody asks for them (`pull/`).
 //! `worker.rs` is what a server does all day. The other way, to an upstream that takes images, is `push.rs`. Several servers on one catalog share the work: an upstream is claimed for a run.
 //!
 //! An image is visible when all its bytes are here and right, and not before; what documents named stays fetchable for the grace of
 //! the server after it went. This room knows nothing of HTTP requests, of terminals, or of operations.
 
+mod arrive;
 mod claim;
 mod error;
 mod offer;
@@ -27,6 +28,7 @@ mod pull;
 mod push;
 mod rate;
 mod run;
+mod small;
 mod take;
 mod transfer;
 mod worker;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_formats::digest::Digest;
 use headwater_formats::image::Image;
 
-use super::run::step;
+use super::arrive::step;
 use super::{Course, Event, MirrorError, Mirrors, Planned, Step, Take, TakeImage};
 use crate::catalog::{Committed, Given, GivenProduct, NewImage, Promise, Upstream, UpstreamRun};
 use crate::client::Offer;

@@ -14,15 +14,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::arrive::{Arrived, come};
 use super::claim;
 use super::offer::Choice;
-use super::plan::{Plan, Planner, Take, TakeImage};
-use super::take::{Taken, Taking, Told};
+use super::plan::{Plan, Planner, Take};
+use super::take::{Taking, Told};
 use super::{Course, Event, MirrorError, Mirrors, Offered, Rate, Step, Terms, Transfers};
 use crate::blobs::Complete;
 use crate::catalog::{
-    Described, GivenProduct, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol,
-    UpstreamRun,
+    Described, Mirrored, Upstream, UpstreamClaim, UpstreamCredential, UpstreamId, UpstreamProtocol, UpstreamRun,
 };
 use crate::client::credential::{BearerToken, ClientCertificate, Credential};
 use crate::client::trust::Trust;
@@ -429,47 +429,4 @@ fn seal(keyring: &str) -> Result<Option<Arc<dyn Seal>>, MirrorError> {
         return Ok(None);
     }
     Ok(Some(Arc::new(Signed(Keyring::read(keyring.as_bytes())?))))
-}
-
-/// An image that is to be taken, and its product.
-type Wanted = (Arc<GivenProduct>, TakeImage);
-/// How that went.
-type Arrived = (Step, Result<Taken, MirrorError>);
-
-/// Lets images come, so many at a time, until nobody wants them any more.
-async fn come(
-    taking: Arc<Taking>,
-    mut wanted: impl Iterator<Item = Wanted>,
-    at_once: usize,
-    done: mpsc::Sender<Arrived>,
-) {
-    let mut coming = JoinSet::new();
-    loop {
-        while coming.len() < at_once
-            && let Some((product, image)) = wanted.next()
-        {
-            let taking = Arc::clone(&taking);
-            coming.spawn(async move { (step(&product, &image), taking.take(&product, &image).await) });
-        }
-        match coming.join_next().await {
-            None => return,
-            Some(Ok(arrived)) => {
-                if done.send(arrived).await.is_err() {
-                    return;
-                }
-            }
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Some(Err(_)) => return,
-        }
-    }
-}
-
-/// An image that is to be taken, as it is told.
-pub(super) fn step(product: &GivenProduct, image: &TakeImage) -> Step {
-    Step {
-        product: product.key.clone(),
-        version: image.version.to_string(),
-        fingerprint: image.image.fingerprint,
-        size: image.image.files.size(),
-    }
 }

@@ -64,46 +64,59 @@ pub(super) struct Taking {
 
 impl Taking {
     /// Fetches an image and checks it.
-    pub(super) async fn take(&self, product: &GivenProduct, wanted: &TakeImage) -> Result<Taken, MirrorError> {
-        let offer = &wanted.offer;
-        let listing = Listing { aliases: self.aliases(offer).await?, ..self.listing(product, wanted) };
-        let taken = match offer.files() {
-            Some((metadata, root)) => self.files(metadata, root, listing).await?,
-            None => Taken { prepared: self.stream(offer, listing).await?, files: Vec::new() },
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        product: &GivenProduct,
+        wanted: &TakeImage,
+    ) -> Result<Taken, MirrorError> {
+        let listing = self.listing(product, wanted).await?;
+        let taken = match wanted.offer.files() {
+            Some((metadata, root)) => self.files(names(wanted), metadata, root, listing).await?,
+            None => Taken { prepared: self.stream(&wanted.offer, listing).await?, files: Vec::new() },
         };
-        let kind = |image_type: ImageType, architecture| format!("a {image_type} for {architecture}");
-        let listed = kind(wanted.image.image_type, wanted.image.architecture);
-        let sent = kind(taken.prepared.image_type(), taken.prepared.architecture());
-        if listed == sent { Ok(taken) } else { Err(MirrorError::Other { listed, sent }) }
+        checked(wanted, taken)
     }
 
     /// Files that a document lists: each goes on from what an earlier run had of it.
     async fn files(
-        &self,
+        self: &Arc<Self>,
+        names: Vec<String>,
         metadata: &ListedFile,
         root: Option<&ListedFile>,
         listing: Listing,
     ) -> Result<Taken, MirrorError> {
         let (first, _) = self.file(metadata, None).await?;
-        let second = match root {
-            Some(root) => Some((self.file(root, Some(first.hasher())).await?, root)),
-            None => None,
+        let (mut files, mut both) = (vec![Arc::clone(&first)], None);
+        if let Some(root) = root {
+            let (root, computed) = self.file(root, Some(first.hasher())).await?;
+            files.push(root);
+            both = computed;
+        }
+        let taking = Arc::clone(self);
+        blocking(move || taking.made(names, files, both, listing)).await
+    }
+
+    /// An image of files that are complete, metadata first, with these names; `both` is the computation that went through all of them. Blocks.
+    pub(super) fn made(
+        &self,
+        names: Vec<String>,
+        files: Vec<Arc<Complete>>,
+        both: Option<Sha256>,
+        listing: Listing,
+    ) -> Result<Taken, MirrorError> {
+        let mut ready = Vec::with_capacity(files.len());
+        for (name, file) in names.into_iter().zip(&files) {
+            ready.push(Ready::new(name, file.staged().map_err(TransferError::from)?));
+        }
+        let root = if ready.len() > 1 { ready.pop() } else { None };
+        let root = match (root, both, files.first()) {
+            (Some(root), Some(both), Some(first)) => Some(root.after(first.digest(), both)),
+            (root, ..) => root,
         };
-        let mut files = vec![Arc::clone(&first)];
-        files.extend(second.iter().map(|((complete, _), _)| Arc::clone(complete)));
-        let to_stage = files.clone();
-        let staged = blocking(move || to_stage.iter().map(|file| file.staged()).collect::<Result<Vec<_>, _>>());
-        let mut staged = staged.await.map_err(TransferError::from)?.into_iter();
-        let mut ready = |listed: &ListedFile| Some(Ready::new(listed.path.file_name(), staged.next()?));
         let source = |ready| Source::Staged(Box::new(ready));
-        // There is one for each file.
-        let only = ready(metadata).map(source).ok_or(MirrorError::Stopped)?;
-        let root = second.and_then(|((_, both), root)| {
-            let ready = ready(root)?;
-            Some(both.into_iter().fold(ready, |ready, both| ready.after(first.digest(), both)))
-        });
-        let request = self.request(only, root.map(source), listing);
-        let prepared = self.publisher.prepare(request, Arc::new(publish::Silent)).await?;
+        // An image has a file.
+        let first = ready.pop().map(source).ok_or(MirrorError::Stopped)?;
+        let prepared = self.publisher.prepare_staged(self.request(first, root.map(source), listing))?;
         Ok(Taken { prepared, files })
     }
 
@@ -113,10 +126,9 @@ impl Taking {
         also: Option<Sha256>,
     ) -> Result<(Arc<Complete>, Option<Sha256>), MirrorError> {
         // Images of documents that give a file no hash or no size are not offered.
-        let digest = listed.sha256.ok_or(MirrorError::Stopped)?;
-        let wanted = Wanted { path: listed.path.as_str().to_owned(), digest, size: listed.size };
+        let wanted = Wanted::listed(listed).ok_or(MirrorError::Stopped)?;
         let progress: Arc<dyn Progress> = Arc::clone(&self.told) as _;
-        if let Some(deltas) = self.deltas.get(&digest) {
+        if let Some(deltas) = self.deltas.get(&wanted.digest) {
             let (transfers, blobs, stop) = (&self.transfers, &self.publisher.blobs, &self.course.stop);
             match patched(transfers, blobs, &wanted, deltas, also.clone(), &progress, stop).await {
                 Ok(None) => {}
@@ -178,10 +190,12 @@ impl Taking {
         Ok(aliases)
     }
 
-    fn listing(&self, product: &GivenProduct, wanted: &TakeImage) -> Listing {
+    /// How an image is to be listed.
+    pub(super) async fn listing(&self, product: &GivenProduct, wanted: &TakeImage) -> Result<Listing, MirrorError> {
         let image = &wanted.image;
         let (version_extra, properties) = wanted.fields();
-        Listing {
+        Ok(Listing {
+            aliases: self.aliases(&wanted.offer).await?,
             public: self.upstream.settings.public,
             properties,
             // What the upstream says replaces what the image says of itself, as in daemons.
@@ -200,6 +214,20 @@ impl Taking {
                 placed: self.placed,
             }),
             ..Listing::default()
-        }
+        })
     }
+}
+
+/// The names of an image's files, metadata first, when a document lists them.
+pub(super) fn names(image: &TakeImage) -> Vec<String> {
+    let files = image.offer.files().map(|(metadata, root)| std::iter::once(metadata).chain(root));
+    files.into_iter().flatten().map(|file| file.path.file_name().to_owned()).collect()
+}
+
+/// The image, if it is what is listed.
+pub(super) fn checked(wanted: &TakeImage, taken: Taken) -> Result<Taken, MirrorError> {
+    let kind = |image_type: ImageType, architecture| format!("a {image_type} for {architecture}");
+    let listed = kind(wanted.image.image_type, wanted.image.architecture);
+    let sent = kind(taken.prepared.image_type(), taken.prepared.architecture());
+    if listed == sent { Ok(taken) } else { Err(MirrorError::Other { listed, sent }) }
 }

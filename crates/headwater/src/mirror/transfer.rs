@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_formats::digest::Digest;
-use sha2::Sha256;
-use tokio::sync::{mpsc, oneshot};
+use headwater_formats::simplestreams::client::ListedFile;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ const FIRST: usize = 64 << 10;
 
 /// So many bytes, or fewer, are written when all of them are there: a file that is not worth a writer beside the network. A process that is killed
 /// loses no more than that of each file that comes.
-const SMALL: u64 = 64 << 10;
+pub(super) const SMALL: u64 = 64 << 10;
 
 /// A file that a list names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,13 @@ pub struct Wanted {
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
+}
+
+impl Wanted {
+    /// A file of a document; `None` when that gives it no hash.
+    pub(super) fn listed(file: &ListedFile) -> Option<Self> {
+        Some(Self { path: file.path.as_str().to_owned(), digest: file.sha256?, size: file.size })
+    }
 }
 
 /// Told how far a transfer is. Called often, from any thread; must be quick.
@@ -85,6 +93,17 @@ impl Default for Patience {
             busy: Duration::from_secs(60),
             after_first: Duration::ZERO,
         }
+    }
+}
+
+impl Patience {
+    /// How long the server wants to be left alone; `None` when no further try is worth it.
+    fn asked(&self, error: &ClientError) -> Option<Duration> {
+        let wanted = match error {
+            ClientError::Status { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        (error.may_pass() && wanted <= self.retry_after).then_some(wanted)
     }
 }
 
@@ -158,6 +177,67 @@ impl Transfers {
         *shared = Arc::downgrade(&complete);
         let also = complete.also();
         Ok((complete, also))
+    }
+
+    /// Keeps everybody else of this process from getting a file; `None` when somebody does, or has it.
+    pub(super) fn alone(&self, digest: &Digest) -> Option<OwnedMutexGuard<Weak<Complete>>> {
+        let slot = self.slot(digest).try_lock_owned().ok()?;
+        (slot.strong_count() == 0).then_some(slot)
+    }
+
+    /// All bytes of a file that fits into memory, if they come at the first try, and are right.
+    ///
+    /// # Errors
+    /// What further tries would not change.
+    pub(super) async fn in_one_answer(
+        &self,
+        wanted: &Wanted,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Vec<u8>>, TransferError> {
+        let answer = async {
+            let error = match self.bytes(wanted).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => error,
+            };
+            let Some(pause) = self.patience.asked(&error) else {
+                return Err(TransferError::Client { path: wanted.path.clone(), source: error });
+            };
+            // Whoever tries again does not know that this one did.
+            tokio::time::sleep(self.patience.pauses.first().copied().unwrap_or_default().max(pause)).await;
+            Ok(None)
+        };
+        let bytes = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(TransferError::Cancelled),
+            bytes = answer => bytes?,
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        match Digest::from_bytes(Sha256::digest(&bytes).into()) {
+            found if found == wanted.digest => Ok(Some(bytes)),
+            found => Err(self.wrong(wanted, found, false)),
+        }
+    }
+
+    async fn bytes(&self, wanted: &Wanted) -> Result<Option<Vec<u8>>, ClientError> {
+        let Began::Body(mut body) = self.upstream.file(&wanted.path, wanted.size, 0, None).await? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted.size).unwrap_or_default());
+        while let Some(piece) = body.piece().await? {
+            bytes.extend_from_slice(&piece);
+            self.rate.take(piece.len() as u64).await;
+        }
+        Ok(Some(bytes))
+    }
+
+    fn wrong(&self, wanted: &Wanted, found: Digest, again: bool) -> TransferError {
+        TransferError::Wrong {
+            path: wanted.path.clone(),
+            server: self.upstream.name().to_owned(),
+            found,
+            expected: wanted.digest,
+            again,
+        }
     }
 
     /// The slot of a file; those that nobody needs go.
@@ -267,7 +347,7 @@ impl Transfer<'_> {
                         self.progress.lost(self.wanted.size);
                         // One answer from its beginning to its end is what the server has. Pieces may be of two files.
                         if tries.anew || tries.answers < 2 && tries.made > 0 {
-                            return Err(self.wrong(found, tries.anew));
+                            return Err(self.all.wrong(self.wanted, found, tries.anew));
                         }
                         tries = Tries { anew: true, answers: 0, etag: None, ..tries };
                         *partial
@@ -442,13 +522,7 @@ impl Transfer<'_> {
     /// Waits before the next try, if there is one.
     async fn pause(&self, error: ClientError, tries: &mut Tries, partial: &Partial) -> Result<(), TransferError> {
         let patience = &self.all.patience;
-        let wanted = match &error {
-            ClientError::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        };
-        if !error.may_pass() || wanted.is_some_and(|wanted| wanted > patience.retry_after) {
-            return Err(self.client(error));
-        }
+        let Some(wanted) = patience.asked(&error) else { return Err(self.client(error)) };
         let Some(pause) = patience.pauses.get(tries.failed) else {
             return Err(match error {
                 ClientError::Broken { server, what } => TransferError::Broken {
@@ -463,7 +537,7 @@ impl Transfer<'_> {
             });
         };
         tries.failed += 1;
-        self.unless_cancelled(tokio::time::sleep(wanted.unwrap_or_default().max(*pause))).await
+        self.unless_cancelled(tokio::time::sleep(wanted.max(*pause))).await
     }
 
     async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, TransferError> {
@@ -480,16 +554,6 @@ impl Transfer<'_> {
 
     fn client(&self, source: ClientError) -> TransferError {
         TransferError::Client { path: self.wanted.path.clone(), source }
-    }
-
-    fn wrong(&self, found: Digest, again: bool) -> TransferError {
-        TransferError::Wrong {
-            path: self.wanted.path.clone(),
-            server: self.server(),
-            found,
-            expected: self.wanted.digest,
-            again,
-        }
     }
 }
 

@@ -245,6 +245,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    fn new(staging: Staging, project: ProjectName, listing: Listing) -> Result<Self, PublishError> {
+        match listing.fingerprint.filter(|expected| *expected != staging.fingerprint()) {
+            Some(expected) => Err(PublishError::Fingerprint { expected, found: staging.fingerprint() }),
+            None => Ok(Self { staging, project, listing }),
+        }
+    }
+
     /// The architecture that the image names.
     pub fn architecture(&self) -> Architecture {
         self.staging.architecture()
@@ -335,16 +342,16 @@ impl Publisher {
         let Request { project, first, root, listing, packing } = request;
         // Who announced a fingerprint looks for it.
         let packing = if listing.fingerprint.is_some() { Packing::AsGiven } else { packing };
-        // Bytes that are here already are not waited for in vain.
-        let packing = match (&first, packing) {
-            (Source::Staged(_), Packing::AsGiven) => packing,
-            _ => packing.in_project(&self.require_project(&project).await?),
-        };
+        let packing = packing.in_project(&self.require_project(&project).await?);
         let staging = self.stage(first, root, Expected::default(), packing, progress).await?;
-        if let Some(expected) = listing.fingerprint.filter(|expected| *expected != staging.fingerprint()) {
-            return Err(PublishError::Fingerprint { expected, found: staging.fingerprint() });
-        }
-        Ok(Prepared { staging, project, listing })
+        Prepared::new(staging, project, listing)
+    }
+
+    /// [`Publisher::prepare`] of bytes that are here already, and stay as they are. Blocks; that the project is missing is told when the image is listed.
+    pub(crate) fn prepare_staged(&self, request: Request) -> Result<Prepared, PublishError> {
+        let Request { project, first, root, listing, .. } = request;
+        let staging = ingest::stage(&self.blobs, first, root, &Expected::default(), self.max_image_bytes, &Silent)?;
+        Prepared::new(staging, project, listing)
     }
 
     async fn list_one(&self, prepared: Prepared, now: Timestamp) -> Result<Published, PublishError> {
@@ -383,7 +390,15 @@ impl Publisher {
     /// durable together before that.
     pub async fn list(&self, prepared: Vec<Prepared>, now: Timestamp) -> Result<Vec<Published>, PublishError> {
         let durable = self.place(prepared).await?;
-        self.list_durable(durable, now).await
+        let packed: Vec<Packed> = durable.images.iter().map(|(_, packed, ..)| packed.clone()).collect();
+        let (new, mut placed) = durable.new_images(now);
+        let committed = self.catalog.commit_images(&new, now, |number| ensure(&mut placed, number)).await?;
+        listed(placed).await;
+        let published = committed.into_iter().zip(packed).map(|(committed, packed)| match committed {
+            Committed::New(image) => Published { image, already: false, packed },
+            Committed::Already(image) => Published { image, already: true, packed },
+        });
+        Ok(published.collect())
     }
 
     /// The first half of [`Publisher::list`]: makes the bytes of images durable. Nobody knows of them yet, and dropped, they are left to a sweep.
@@ -404,22 +419,29 @@ impl Publisher {
         Ok(durable)
     }
 
-    /// The second half of [`Publisher::list`].
-    pub async fn list_durable(&self, durable: Durable, now: Timestamp) -> Result<Vec<Published>, PublishError> {
-        let Durable { images, mut placed } = durable;
-        let (mut new, mut packed) = (Vec::new(), Vec::new());
-        for (mut image, how, project, listing) in images {
+    /// The second half of [`Publisher::list`], for who does not want to know what came of it.
+    pub async fn list_durable(&self, durable: Durable, now: Timestamp) -> Result<(), PublishError> {
+        let (new, mut placed) = durable.new_images(now);
+        self.catalog.list_images(&new, now, |number| ensure(&mut placed, number)).await?;
+        listed(placed).await;
+        Ok(())
+    }
+}
+
+impl Durable {
+    /// As they are to be listed, and the files of each.
+    fn new_images(self, now: Timestamp) -> (Vec<NewImage>, Vec<Vec<Placed>>) {
+        let new = self.images.into_iter().map(|(mut image, packed, project, listing)| {
             image.uploaded_at = now;
             listing.apply(&mut image);
-            let repacked_from = match &how {
-                Packed::Anew { from, .. } => Some(*from),
+            let repacked_from = match packed {
+                Packed::Anew { from, .. } => Some(from),
                 Packed::AsGiven | Packed::Left(_) => None,
             };
             if let Some(from) = repacked_from {
                 image.properties.insert(REPACKED_FROM.to_owned(), from.to_string());
             }
-            packed.push(how);
-            new.push(NewImage {
+            NewImage {
                 project,
                 image,
                 aliases: listing.aliases,
@@ -427,23 +449,24 @@ impl Publisher {
                 published_by: listing.published_by,
                 given: listing.given,
                 repacked_from,
-            });
-        }
-        let ensure = |number: usize| {
-            placed.get_mut(number).into_iter().flatten().try_for_each(|blob: &mut Placed| blob.ensure())?;
-            fail_point::reached("publish::ensured");
-            Ok(())
-        };
-        let committed = self.catalog.commit_images(&new, now, ensure).await?;
-        fail_point::reached("publish::after-commit");
-        // Not before: as long as these are there, no sweep removes the bytes.
-        blocking(move || drop(placed)).await;
-        let published = committed.into_iter().zip(packed).map(|(committed, packed)| match committed {
-            Committed::New(image) => Published { image, already: false, packed },
-            Committed::Already(image) => Published { image, already: true, packed },
+            }
         });
-        Ok(published.collect())
+        (new.collect(), self.placed)
     }
+}
+
+/// Makes sure that the bytes of an image are in place when it is listed.
+fn ensure(placed: &mut [Vec<Placed>], number: usize) -> io::Result<()> {
+    placed.get_mut(number).into_iter().flatten().try_for_each(Placed::ensure)?;
+    fail_point::reached("publish::ensured");
+    Ok(())
+}
+
+/// Lets go of files that the catalog names now.
+async fn listed(placed: Vec<Vec<Placed>>) {
+    fail_point::reached("publish::after-commit");
+    // Not before: as long as these are there, no sweep removes the bytes.
+    blocking(move || drop(placed)).await;
 }
 
 impl Packing {

@@ -25,6 +25,7 @@ on_both_engines![
     many_at_once_are_placed_as_one_after_the_other,
     products_without_names_of_their_own_have_generated_ones,
     an_image_that_was_replaced_without_a_new_version_makes_room,
+    files_of_an_image_that_goes_stay_for_others_that_come_with_the_next,
     somebody_elses_image_stays_in_its_version,
     an_image_that_is_offered_to_others_stays_in_its_product,
     images_go_when_no_upstream_lists_them,
@@ -320,6 +321,23 @@ async fn an_image_that_was_replaced_without_a_new_version_makes_room(home: &Home
     assert_eq!(products[0].versions[0].name.as_str(), "20240101");
     assert_eq!(catalog.mirrored(id, None, 100).await.unwrap().len(), 1);
     assert!(stored.aliases.iter().any(|alias| alias.name.as_str() == "mine"), "{:?}", stored.aliases);
+}
+
+async fn files_of_an_image_that_goes_stay_for_others_that_come_with_the_next(home: &Home) {
+    let catalog = home.open().await;
+    let id = upstream(&catalog, "images").await.id;
+    take(&catalog, image(1), given(id, "20240101")).await;
+    let mut elsewhere = given(id, "20240101");
+    elsewhere.product.key = "com.example:other".into();
+    // It has the files of the one that goes; and then that one comes again.
+    let shares = Image { files: image(1).files, ..image(3) };
+    let mut again = elsewhere.clone();
+    again.product.key = "com.example:again".into();
+    let new = [taken(image(2), given(id, "20240101")), taken(shares.clone(), elsewhere), taken(image(1), again)];
+    let committed = catalog.commit_images(&new, minute(2), |_| Ok(())).await.unwrap();
+    assert!(committed.iter().all(|image| matches!(image, Committed::New(_))), "{committed:?}");
+    assert_eq!(fingerprints(&catalog).await.len(), 3);
+    assert_eq!(catalog.retired(minute(100_000), 9).await.unwrap(), [], "all of them are needed");
 }
 
 async fn somebody_elses_image_stays_in_its_version(home: &Home) {
