@@ -1,7 +1,7 @@
 //! Lists of images of any length, as text that is ready to be sent.
 //!
 //! A page is one row of one statement: the database joins the texts of [`super::records`] itself, and nothing is parsed or written
-//! here. Between two pages nothing is held, neither a transaction nor a connection. With a filter, the images are looked at one by one; which
+//! here. Before a long one it is asked how many bytes that would be. Between two pages nothing is held, neither a transaction nor a connection. With a filter, the images are looked at one by one; which
 //! ones, the rarest of the terms decides that all who pass have ([`Filter::needed`]), or it is all of them.
 
 use std::collections::BTreeMap;

@@ -91,8 +91,8 @@ async fn migrate(engine: &Engine) -> Result<(), CatalogError> {
     // It sorts whole tables.
     engine.keep_temporary("FILE").await?;
     let done = migrate_now(engine).await;
-    engine.keep_temporary(TEMPORARY).await?;
-    done
+    // What went wrong with the migration is told first.
+    done.and(engine.keep_temporary(TEMPORARY).await)
 }
 
 async fn migrate_now(engine: &Engine) -> Result<(), CatalogError> {
