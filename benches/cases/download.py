@@ -29,7 +29,7 @@ def run(options):
         report.note(f"One file of {size / GIB:.2f} GiB (a squashfs of random bytes), in the page cache, loopback.")
         report.note("nginx: sendfile, 2 workers, the same file in the same memory, the same certificate, the same cipher (below).")
         report.note(
-            "The client drops what arrives, without copying or decrypting it, so that the server is what is measured; "
+            "The client drops what arrives, without copying or decrypting it, so that the server is what is measured, in a process for each processor; "
             "the rows of curl are a real client's. Server and client share the cores."
         )
         seconds = QUICK_SECONDS if options.quick else SECONDS

@@ -9,19 +9,25 @@
 //! While more of a file follows, the connection is corked (`TCP_CORK`): else each acknowledgement that comes while a part is being sent makes the system send
 //! the packet that it is filling, and a gibibyte costs a tenth more.
 //!
+//! A long file goes through a pipe of its connection (`splice(2)`), because `sendfile` has one of 64 KiB, which it fills and empties for each of these: a larger one
+//! saves a tenth of the time. There are only so many of them; without one, the file goes by `sendfile`.
+//!
 //! Only for connections that are neither TLS nor HTTP/2, where bytes are changed on the way. This file does not know which
 //! files these are, nor whether the disk has to be waited for.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt;
+use rustix::pipe::{PipeFlags, SpliceFlags, splice};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -48,6 +54,15 @@ struct Part {
     more: bool,
 }
 
+impl Part {
+    /// Sends what the socket takes; 0 when the file ended.
+    fn sendfile(&mut self, socket: &TcpStream) -> io::Result<usize> {
+        let sent = rustix::fs::sendfile(socket, &self.file, Some(&mut self.offset), self.length)?;
+        self.length = self.length.saturating_sub(sent);
+        Ok(sent)
+    }
+}
+
 impl Direct {
     /// Promises up to `length` bytes of a file from `offset` on, and gives what stands for them. `more` says whether the file goes on after them.
     pub fn promise(&self, file: Arc<File>, offset: u64, length: u64, more: bool) -> Bytes {
@@ -58,21 +73,24 @@ impl Direct {
     }
 
     /// Sends of the next part, of which `length` bytes are left, what the socket takes.
-    fn send(&self, socket: &TcpStream, cork: &mut Cork, length: usize) -> io::Result<usize> {
+    fn send(&self, socket: &TcpStream, way: &mut Option<Way>, length: usize) -> io::Result<usize> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let part = parts.front_mut().filter(|part| part.length == length);
         let part = part.ok_or_else(|| io::Error::other("what stands for a part of a file is not what was promised"))?;
-        if part.more {
-            cork.put_in(socket);
+        if part.more && way.is_none() {
+            *way = Some(Way::begin(socket));
         }
-        let sent = rustix::fs::sendfile(socket, &part.file, Some(&mut part.offset), length)?;
+        let sent = match way.as_mut().and_then(|way| way.pipe.as_mut()) {
+            Some(pipe) => pipe.send(socket, part)?,
+            None => part.sendfile(socket)?,
+        };
         if sent == 0 {
             return Err(super::file_body::ended_early());
         }
-        part.length = part.length.saturating_sub(sent);
         if part.length == 0 {
-            if !part.more {
-                cork.take_out(socket);
+            match way {
+                Some(way) if part.more => way.go_on(),
+                way => Way::end(way, socket),
             }
             parts.pop_front();
         }
@@ -80,22 +98,129 @@ impl Direct {
     }
 }
 
-/// Whether a connection keeps a packet that is not full. When the system does not take the word, nothing is lost but time.
-#[derive(Debug, Default)]
-struct Cork(bool);
+/// Bytes that a pipe holds.
+const PIPE: usize = 1 << 20;
 
-impl Cork {
-    fn put_in(&mut self, socket: &TcpStream) {
-        if !self.0 {
-            self.0 = sockopt::set_tcp_cork(socket, true).is_ok();
+/// Up to so many connections that are in the middle of a file have a pipe each. More of them leave each other so little time that pipes gain nothing. Each pipe takes two of
+/// the files that a process may have open, and together they take a quarter at most of what the pipes of a user may hold who is not root
+/// (`/proc/sys/fs/pipe-user-pages-soft`, 64 MiB).
+const FEW: usize = 16;
+
+/// How many connections are in the middle of a file.
+static SENDING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+#[derive(Debug)]
+struct Sending;
+
+impl Sending {
+    fn begin() -> Self {
+        SENDING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    fn is_one_of_few(&self) -> bool {
+        SENDING.load(Ordering::Relaxed) <= FEW
+    }
+
+    /// A pipe, when it is one of a few: so there are never more than [`FEW`].
+    fn pipe(&self) -> Option<Pipe> {
+        if self.is_one_of_few() { Pipe::new() } else { None }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        SENDING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How the parts of a file go that has more than one. The connection is corked meanwhile.
+#[derive(Debug)]
+struct Way {
+    sending: Sending,
+    /// By `sendfile` without one.
+    pipe: Option<Pipe>,
+}
+
+impl Way {
+    fn begin(socket: &TcpStream) -> Self {
+        // When the system does not take the word, nothing is lost but time.
+        let _ = sockopt::set_tcp_cork(socket, true);
+        let sending = Sending::begin();
+        let pipe = sending.pipe();
+        Self { sending, pipe }
+    }
+
+    /// For the next part: others may have come, or gone.
+    fn go_on(&mut self) {
+        if !self.sending.is_one_of_few() {
+            self.pipe = None;
+        } else if self.pipe.is_none() {
+            self.pipe = self.sending.pipe();
         }
     }
 
-    /// Sends what was kept.
-    fn take_out(&mut self, socket: &TcpStream) {
-        if std::mem::take(&mut self.0) {
+    /// Sends what the cork has kept.
+    fn end(way: &mut Option<Self>, socket: &TcpStream) {
+        if way.take().is_some() {
             let _ = sockopt::set_tcp_cork(socket, false);
         }
+    }
+}
+
+/// What lies between a file and its connection: references to pages of the system's memory, no copies.
+#[derive(Debug)]
+struct Pipe {
+    from: OwnedFd,
+    to: OwnedFd,
+    /// Bytes that are in it: of the part that is being sent, from its offset on.
+    full: usize,
+}
+
+impl Pipe {
+    /// `None` when the system gives none of that size.
+    fn new() -> Option<Self> {
+        let (from, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).ok()?;
+        rustix::pipe::fcntl_setpipe_size(&to, PIPE).ok()?;
+        Some(Self { from, to, full: 0 })
+    }
+
+    /// Sends of a part what the socket takes; 0 when the file ended.
+    fn send(&mut self, socket: &TcpStream, part: &mut Part) -> io::Result<usize> {
+        let mut sent = 0;
+        while part.length > 0 {
+            match self.send_some(socket, part) {
+                Ok(0) => break,
+                Ok(some) => {
+                    part.offset += some as u64;
+                    part.length -= some;
+                    sent += some;
+                    // The socket is full.
+                    if self.full > 0 {
+                        break;
+                    }
+                }
+                // It comes again, if there is something to it.
+                Err(_) if sent > 0 => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn send_some(&mut self, socket: &TcpStream, part: &Part) -> rustix::io::Result<usize> {
+        if self.full == 0 {
+            // The pipe is empty and as large as that: this waits for nobody.
+            let (most, mut offset) = (part.length.min(PIPE), part.offset);
+            self.full = splice(&part.file, Some(&mut offset), &self.to, None, most, SpliceFlags::empty())?;
+            if self.full == 0 {
+                return Ok(0);
+            }
+        }
+        let sent = splice(&self.from, None, socket, None, self.full, SpliceFlags::NONBLOCK)?;
+        self.full -= sent;
+        Ok(sent)
     }
 }
 
@@ -104,27 +229,27 @@ impl Cork {
 pub struct Sender {
     stream: TcpStream,
     direct: Direct,
-    cork: Cork,
+    way: Option<Way>,
 }
 
 impl Sender {
     /// Sends what is promised to `direct`.
     pub fn new(stream: TcpStream, direct: Direct) -> Self {
-        Self { stream, direct, cork: Cork::default() }
+        Self { stream, direct, way: None }
     }
 
     /// After other bytes: the rest of a file may be among them.
     fn let_go(&mut self) {
-        self.cork.take_out(&self.stream);
+        Way::end(&mut self.way, &self.stream);
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.stream.poll_write_ready(context))?;
-            let Self { stream, direct, cork } = self;
+            let Self { stream, direct, way } = self;
             let mut sent = 0;
             let tried = stream.try_io(Interest::WRITABLE, || {
-                sent = direct.send(stream, cork, length)?;
+                sent = direct.send(stream, way, length)?;
                 // A full socket is not tried again before it is worth it. Said inside of the attempt, so that what happens meanwhile is not lost.
                 if sent < length && !has_room(stream) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
@@ -198,6 +323,7 @@ impl AsyncWrite for Sender {
 mod tests {
     use super::*;
     use std::io::{IoSlice, Write as _};
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -249,12 +375,62 @@ mod tests {
         let wanted =
             [b"head", &bytes[7..7 + LARGEST], &bytes[1_000_000..1_100_000], b"between", b"them", b"nothe"].concat();
         let sending = tokio::spawn(async move { write_all(&mut sender, queue).await });
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let mut all = Vec::new();
         client.read_to_end(&mut all).await.unwrap();
         sending.await.unwrap().unwrap();
         assert!(all == wanted);
         assert!(direct.0.lock().unwrap().is_empty());
+    }
+
+    /// Sends until the socket takes no more; what is left.
+    async fn fill(sender: &mut Sender, mut rest: Bytes) -> Bytes {
+        while let Ok(sent) = tokio::time::timeout(Duration::from_millis(200), sender.write(&rest)).await {
+            bytes::Buf::advance(&mut rest, sent.unwrap());
+            assert!(!rest.is_empty(), "sockets do not hold so much");
+        }
+        rest
+    }
+
+    #[tokio::test]
+    async fn a_few_connections_have_pipes_of_which_nothing_is_lost() {
+        let bytes: Vec<u8> = (0..24_000_000u32).map(|n| (n % 251) as u8).collect();
+        let one = file(&bytes);
+        let promised = |direct: &Direct| direct.promise(Arc::clone(&one), 5, u64::MAX, true);
+        let wanted = &bytes[5..5 + LARGEST];
+
+        let pipe = |sender: &Sender| sender.way.as_ref().and_then(|way| way.pipe.as_ref()).map(|pipe| pipe.full);
+        for lost in [false, true] {
+            let (mut sender, direct, client) = connected().await;
+            let rest = fill(&mut sender, promised(&direct)).await;
+            assert!(matches!(pipe(&sender), Some(1..)), "{sender:?}");
+            if lost {
+                sender.way = None;
+            }
+            assert!(receive(sender, rest, client).await == wanted);
+        }
+
+        let (mut sender, direct, client) = connected().await;
+        let mut way = Way::begin(&sender.stream);
+        assert!(way.pipe.is_some());
+        let many: Vec<Sending> = (0..FEW).map(|_| Sending::begin()).collect();
+        way.go_on();
+        assert!(way.pipe.is_none(), "the others are too many");
+        let rest = fill(&mut sender, promised(&direct)).await;
+        assert!(sender.way.is_some());
+        assert_eq!(pipe(&sender), None);
+        drop(many);
+        way.go_on();
+        assert!(way.pipe.is_some(), "they have gone");
+        assert!(receive(sender, rest, client).await == wanted);
+    }
+
+    async fn receive(mut sender: Sender, rest: Bytes, mut client: TcpStream) -> Vec<u8> {
+        let sending = tokio::spawn(async move { write_all(&mut sender, VecDeque::from([rest])).await });
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        sending.await.unwrap().unwrap();
+        all
     }
 
     #[tokio::test]
