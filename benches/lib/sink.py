@@ -117,7 +117,12 @@ def run(job):
     all_of_them = dict(results[0])
     for key in ("received", "finished", "each", "cpu", "status"):
         all_of_them[key] = sum((one[key] for one in results[1:]), start=results[0][key])
-    return {**all_of_them, "seconds": max(one["seconds"] for one in results), "status": sorted(set(all_of_them["status"]))}
+    return {
+        **all_of_them,
+        "seconds": max(one["seconds"] for one in results),
+        "cpu": all_of_them["cpu"] + time.process_time(),
+        "status": sorted(set(all_of_them["status"])),
+    }
 
 
 TOGETHER = None
@@ -130,7 +135,6 @@ def _begin_at(together):
 
 def share(job):
     """The downloads of one process."""
-    began_cpu = time.process_time()
     downloads = [Download(job["url"], job.get("headers", {}), job.get("rate", 0)) for _ in range(job["clients"])]
     cipher = downloads[0].tls.cipher()[0] if downloads[0].tls else None
     buffer = bytearray(PIECE)
@@ -148,7 +152,7 @@ def share(job):
         "received": sum(one.received for one in downloads),
         "finished": sum(one.done is not None for one in downloads),
         "each": [one.received for one in downloads],
-        "cpu": time.process_time() - began_cpu,
+        "cpu": time.process_time(),
         "status": sorted(heads),
         "cipher": cipher,
         "head": downloads[0].head.split(b"\r\n\r\n")[0].decode("latin-1"),

@@ -10,7 +10,7 @@
 //! the packet that it is filling, and a gibibyte costs a tenth more.
 //!
 //! A long file goes through a pipe of its connection (`splice(2)`), because `sendfile` has one of 64 KiB, which it fills and empties for each of these: a larger one
-//! saves a tenth of the time. There are only so many of them; without one, the file goes by `sendfile`.
+//! saves a tenth of the time. Only a few connections at a time have one; without one, the file goes by `sendfile`.
 //!
 //! Only for connections that are neither TLS nor HTTP/2, where bytes are changed on the way. This file does not know which
 //! files these are, nor whether the disk has to be waited for.
@@ -122,11 +122,6 @@ impl Sending {
     fn is_one_of_few(&self) -> bool {
         SENDING.load(Ordering::Relaxed) <= FEW
     }
-
-    /// A pipe, when it is one of a few: so there are never more than [`FEW`].
-    fn pipe(&self) -> Option<Pipe> {
-        if self.is_one_of_few() { Pipe::new() } else { None }
-    }
 }
 
 impl Drop for Sending {
@@ -147,18 +142,15 @@ impl Way {
     fn begin(socket: &TcpStream) -> Self {
         // When the system does not take the word, nothing is lost but time.
         let _ = sockopt::set_tcp_cork(socket, true);
-        let sending = Sending::begin();
-        let pipe = sending.pipe();
-        Self { sending, pipe }
+        let mut way = Self { sending: Sending::begin(), pipe: None };
+        way.go_on();
+        way
     }
 
-    /// For the next part: others may have come, or gone.
+    /// For the next part: others may have come, or gone. Only one of a few gets a pipe, so that there are never more than [`FEW`].
     fn go_on(&mut self) {
-        if !self.sending.is_one_of_few() {
-            self.pipe = None;
-        } else if self.pipe.is_none() {
-            self.pipe = self.sending.pipe();
-        }
+        let pipe = self.pipe.take();
+        self.pipe = if self.sending.is_one_of_few() { pipe.or_else(Pipe::new) } else { None };
     }
 
     /// Sends what the cork has kept.
