@@ -4,7 +4,6 @@
 //! address are cut out. This file does not know where logs go; that is [`crate::telemetry`].
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +18,7 @@ use http_body::{Frame, SizeHint};
 
 use super::body::Body;
 use super::direct::Direct;
-use super::{Connection, simplestreams};
+use super::{Connection, Peer, simplestreams};
 
 /// A request that is being answered.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub struct Entry {
     method: Method,
     path: String,
     status: u16,
-    peer: SocketAddr,
+    peer: Peer,
     transport: &'static str,
     family: Family,
     bytes: u64,
@@ -63,7 +62,7 @@ impl Entry {
             method: request.method.clone(),
             path: redacted(request.uri.path(), query),
             status: 0,
-            peer: connection.peer,
+            peer: connection.peer.clone(),
             transport: if connection.is_tls() { "tls" } else { "plain" },
             family: simplestreams::family(request),
             bytes: 0,
@@ -90,14 +89,14 @@ impl Drop for Entry {
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             target: "access",
-            method = %self.method.as_str().get(..LONGEST_METHOD).unwrap_or(self.method.as_str()),
-            path = %self.path,
+            method = self.method.as_str().get(..LONGEST_METHOD).unwrap_or(self.method.as_str()),
+            path = self.path.as_str(),
             status = self.status,
             bytes = self.bytes,
             ms,
-            peer = %self.peer,
+            peer = self.peer.as_str(),
             transport = self.transport,
-            family = %self.family,
+            family = self.family.as_str(),
             whole = self.whole,
             "request"
         );
@@ -157,6 +156,9 @@ const SECRET_KEYS: &[&str] = &["secret", "token", "password", "trust_token"];
 /// The address as it may be written down: without the values of secret keys, without what follows `/t/` and `/f/`, and
 /// without anything that looks like a token, however it is escaped and wherever it stands. At most 1024 bytes of it.
 pub fn redacted(path: &str, query: Option<&str>) -> String {
+    if query.is_none() && is_harmless(path) {
+        return path.to_owned();
+    }
     let mut text = String::with_capacity(path.len().min(1024));
     // What comes first says what the next one is; a scheme and a host, or slashes too many, may stand before it.
     let mut after_secret_key = false;
@@ -195,6 +197,14 @@ pub fn redacted(path: &str, query: Option<&str>) -> String {
         text.push('…');
     }
     text
+}
+
+/// Whether nothing of a path could be a secret, by a quick look.
+fn is_harmless(path: &str) -> bool {
+    path.len() <= 1024
+        && !path.contains('%')
+        && !holds_a_token(path)
+        && !path.split('/').any(|segment| matches!(segment, "t" | "f"))
 }
 
 /// Without percent escapes, as far as they can be read, several times over if need be.

@@ -4,7 +4,7 @@
 //! by the route table, not here.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -53,14 +52,14 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<Place>
     if first != 0x16 {
         let direct = Direct::default();
         let stream = Lingering::new(Sender::new(stream, direct.clone()), unread.clone());
-        let connection = Connection { peer, transport: Transport::Plain };
+        let connection = Connection { peer: peer.into(), transport: Transport::Plain };
         return http1(stream, connection, place, unread, Some(direct), shared).await;
     }
     let stream = Lingering::new(stream, unread.clone());
     match tokio::time::timeout(shared.limits.handshake, shared.tls.accept(stream)).await {
         Ok(Ok(secured)) => {
             shared.state.count_handshake();
-            let connection = Connection { peer, transport: Transport::Tls(secured.client) };
+            let connection = Connection { peer: peer.into(), transport: Transport::Tls(secured.client) };
             match secured.http2 {
                 true => http2(secured.stream, connection, shared).await,
                 false => http1(secured.stream, connection, place, unread, None, shared).await,
@@ -92,7 +91,6 @@ async fn http1<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = connection.peer;
     let active = Arc::new(AtomicUsize::new(0));
     let keeper = shared.keeper(place);
     let service = service_fn(|mut request: Request<hyper::body::Incoming>| {
@@ -118,7 +116,7 @@ async fn http1<S>(
         }
     };
     if let Err(error) = outcome {
-        tracing::debug!(%peer, error = %chain(&error), "a connection ended early");
+        tracing::debug!(peer = connection.peer.as_str(), error = %chain(&error), "a connection ended early");
     }
 }
 
@@ -126,8 +124,7 @@ async fn http2<S>(stream: S, connection: Connection, shared: &Shared)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = connection.peer;
-    let active = Arc::new(AtomicUsize::new(0));
+    let (peer, active) = (connection.peer.clone(), Arc::new(AtomicUsize::new(0)));
     let service = service_fn({
         let (state, limits, active) = (Arc::clone(&shared.state), shared.limits.clone(), Arc::clone(&active));
         move |request: Request<hyper::body::Incoming>| {
@@ -164,7 +161,7 @@ where
         }
     };
     if let Err(error) = outcome {
-        tracing::debug!(%peer, error = %chain(&error), "a connection ended early");
+        tracing::debug!(peer = peer.as_str(), error = %chain(&error), "a connection ended early");
     }
 }
 
@@ -257,16 +254,22 @@ fn names_one_host(request: &http::request::Parts) -> bool {
     }
 }
 
-/// `name`, `name:port` or `[address]:port`.
+/// `name`, `name:port` or `[address]:port` (RFC 3986, sections 3.2.2 and 3.2.3), and nothing about users.
 fn is_host(text: &str) -> bool {
-    let Ok(authority) = text.parse::<Authority>() else { return false };
-    match text.strip_prefix(authority.host()) {
-        Some("") => true,
-        Some(rest) => rest.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok()),
-        // A name and an `@` in front.
-        None => false,
-    }
+    let (host, port) = match text.rsplit_once(':') {
+        // The colons of an address stand in brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    let is_named = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || NAME_MARKS.contains(&b)),
+    };
+    is_named && port.bytes().all(|b| b.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
 }
+
+/// What a name is made of beside letters and digits.
+const NAME_MARKS: &[u8] = b"-._~%!$&'()*+,;=";
 
 fn told(dialect: route::Dialect, status: StatusCode, sentence: &str) -> Response<Body> {
     match dialect {
@@ -285,4 +288,37 @@ fn chain(error: &hyper::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in
+            ["x", "images.example", "images.example:8443", "192.0.2.7:80", "[::1]", "[2001:db8::7]:8443", "a_b", "x:"]
+        {
+            assert!(is_host(host), "{host}");
+        }
+        for other in [
+            "",
+            ":80",
+            "x:y",
+            "x:+80",
+            "x:65536",
+            "a@x",
+            "a:b@x:80",
+            "x y",
+            "a,b c",
+            "[::1",
+            "::1",
+            "[x]",
+            "[::1]x:80",
+            "x/y",
+            "é",
+        ] {
+            assert!(!is_host(other), "{other}");
+        }
+    }
 }

@@ -60,7 +60,7 @@ pub mod uploads;
 pub mod used;
 pub mod websocket;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -239,11 +239,37 @@ impl State {
     }
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    address: SocketAddr,
+    /// Written once for all the lines that name it.
+    written: Arc<str>,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, written: address.to_string().into() }
+    }
+}
+
+impl Peer {
+    /// Its address, without the port.
+    pub fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// Address and port.
+    pub fn as_str(&self) -> &str {
+        &self.written
+    }
+}
+
 /// How a request came in.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// The other end.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Plain or TLS.
     pub transport: Transport,
 }
@@ -261,7 +287,7 @@ pub enum Transport {
 impl Connection {
     /// A TLS connection without client certificate from a loopback address, for tests.
     pub fn test_tls() -> Self {
-        Self { peer: SocketAddr::from(([127, 0, 0, 1], 9)), transport: Transport::Tls(None) }
+        Self { peer: SocketAddr::from(([127, 0, 0, 1], 9)).into(), transport: Transport::Tls(None) }
     }
 
     /// The same in plain.

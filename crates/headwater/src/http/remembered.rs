@@ -196,11 +196,14 @@ pub(super) fn recall(state: &State, request: &Parts, (key, moment): &(Key, Momen
     Some(response)
 }
 
-/// Without what is said of a body that is not sent.
+/// Without what is said of a body that is not sent, and without a second thing to know it by.
 fn without_content(mut headers: HeaderMap) -> HeaderMap {
     for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::X_CONTENT_TYPE_OPTIONS]
     {
         headers.remove(name);
+    }
+    if headers.contains_key(header::ETAG) {
+        headers.remove(header::LAST_MODIFIED);
     }
     headers
 }

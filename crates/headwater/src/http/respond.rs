@@ -116,6 +116,10 @@ fn refused(verdict: Verdict) -> Response<Body> {
 fn validate(response: &mut Response<Body>, validators: &Validators) {
     if let Some(etag) = &validators.etag {
         set(response, header::ETAG, etag.clone());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // Who has the tag needs no date to know it by (RFC 9110, section 15.4.5).
+            return;
+        }
     }
     if let Some(date) = validators.modified.and_then(conditional::http_date) {
         set(response, header::LAST_MODIFIED, date);

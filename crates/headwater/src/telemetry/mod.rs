@@ -3,7 +3,7 @@
 //! Each request is one event of the target `access` ([`crate::http::access`]); many of them are written together (`together.rs`). The level can be changed while the server runs.
 //! This file does not know what is logged.
 
-mod plain;
+mod line;
 mod together;
 
 use std::io;
@@ -50,7 +50,7 @@ pub fn start(format: LogFormat, level: &str) -> Result<Logs, LogError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let out = Together::new(io::stderr()).map_err(|error| LogError::Taken(error.to_string()))?;
     let lines = match format {
-        LogFormat::Text => fmt::layer().with_writer(out).with_ansi(false).fmt_fields(plain::Plain).boxed(),
+        LogFormat::Text => fmt::layer().with_writer(out).event_format(line::Lines).boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(out).boxed(),
     };
     let started = tracing_subscriber::registry().with(filter).with(lines).try_init();

@@ -70,7 +70,7 @@ pub(crate) fn shown(certificate: &Arc<ClientCertificate>) -> Connection {
 
 /// A TLS connection from there.
 pub(crate) fn from_address(address: &str) -> Connection {
-    Connection { peer: SocketAddr::new(address.parse().unwrap(), 9), ..Connection::test_tls() }
+    Connection { peer: SocketAddr::new(address.parse().unwrap(), 9).into(), ..Connection::test_tls() }
 }
 
 impl Server {
