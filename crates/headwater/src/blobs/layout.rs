@@ -6,10 +6,11 @@
 //! staging/<random>         blobs that are being written
 //! staging/<digest>-<random> the same, complete; kept until the catalog names the blob
 //! partial/<digest>         files on their way whose digest is known; made when the first of them comes
+//! copies/<number>-<digest> what upstreams said, to ask them whether it is still so; may be removed at any time
 //! ```
 //!
-//! A store without `partial` is as good as one with it, so that the number of the layout is the same: a release that does not know the
-//! folder leaves it alone.
+//! A store without `partial` and `copies` is as good as one with them, so that the number of the layout is the same: a release that does not know
+//! these folders leaves them alone.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use headwater_formats::digest::Digest;
 
 use super::BlobError;
+use super::copies::CopyName;
 
 const VERSION: &str = "1";
 
@@ -99,6 +101,16 @@ impl Layout {
     /// A file on its way that will have this digest.
     pub(super) fn partial(&self, digest: &Digest) -> PathBuf {
         self.partials().join(digest.to_string())
+    }
+
+    /// The folder of copies.
+    pub(super) fn copies(&self) -> PathBuf {
+        self.root.join("copies")
+    }
+
+    /// A copy.
+    pub(super) fn copy(&self, name: &CopyName) -> PathBuf {
+        self.copies().join(name.file_name())
     }
 
     /// A new name for something that is being written.

@@ -42,6 +42,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod copies;
 mod error;
 mod intake;
 mod layout;
@@ -54,10 +55,12 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use headwater_formats::digest::Digest;
 use headwater_formats::timestamp::Timestamp;
 
+pub use copies::CopyName;
 pub use error::BlobError;
 pub use intake::{Intake, IntakeError};
 pub use list::List;
@@ -123,6 +126,21 @@ impl Blobs {
     /// A file without a name where blobs are staged, for what has no place in memory; gone when it is closed.
     pub fn scratch(&self) -> std::io::Result<std::fs::File> {
         tempfile::tempfile_in(self.layout.staging())
+    }
+
+    /// A copy of what somebody said, as it was [kept](Blobs::keep_copy); `None` when there is none, or it was damaged.
+    pub fn copy(&self, name: &CopyName) -> Option<Vec<u8>> {
+        copies::get(&self.layout, name)
+    }
+
+    /// Keeps a copy, in the place of an older one. It is gone when the disk says so.
+    pub fn keep_copy(&self, name: &CopyName, parts: &[&[u8]]) -> std::io::Result<()> {
+        copies::put(&self.layout, name, parts)
+    }
+
+    /// Removes copies, but for those that are to be kept, by their names (`None`: one that was not finished) and when they were of use last.
+    pub fn retain_copies(&self, keep: &dyn Fn(Option<CopyName>, SystemTime) -> bool) -> std::io::Result<()> {
+        copies::retain(&self.layout, keep)
     }
 
     /// Opens a blob; `None` when there is none with this digest.

@@ -20,6 +20,13 @@ use super::{Catalog, CatalogError, promises};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamId(pub(super) i64);
 
+impl UpstreamId {
+    /// The number itself.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+}
+
 /// How an upstream is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

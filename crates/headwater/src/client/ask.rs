@@ -1,20 +1,26 @@
 //! One server, one request at a time: addresses, limits of time and length, and what is made of an answer.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::StatusCode;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::credential::Credential;
 use super::error::{Redirected, words};
-use super::server::{Document, Validators};
+use super::gather::Gathered;
+use super::server::{Document, Keep, Validators};
 use super::trust::Trust;
 use super::{ClientError, Limits};
+
+/// The coding in which documents may come: they are a tenth as long then.
+const GZIP: &str = "gzip";
 
 /// A server, and how it is spoken to.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub(super) struct Session {
     /// What it is called in messages: without user, password, path and query, which may be secret.
     pub(super) name: String,
     pub(super) limits: Limits,
+    /// What its documents were.
+    copies: Option<Arc<dyn Keep>>,
 }
 
 /// An answer of the API, as far as it is read (LXD `shared/api/response.go`).
@@ -89,7 +97,18 @@ impl Session {
             _ => builder,
         };
         let http = builder.build().map_err(|error| ClientError::Setup(error.without_url().to_string()))?;
-        Ok(Self { http, base: server.clone(), name: server.origin().ascii_serialization(), limits: limits.clone() })
+        Ok(Self {
+            http,
+            base: server.clone(),
+            name: server.origin().ascii_serialization(),
+            limits: limits.clone(),
+            copies: None,
+        })
+    }
+
+    /// With a place for its documents.
+    pub(super) fn keeping(self, copies: Arc<dyn Keep>) -> Self {
+        Self { copies: Some(copies), ..self }
     }
 
     /// The address of something below the server's, with slashes inside of a part escaped.
@@ -144,22 +163,28 @@ impl Session {
     }
 
     /// All of a body that is not long.
-    pub(super) async fn whole(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
-        let too_long = || {
-            ClientError::nonsense(
-                &self.name,
-                format!("answers with more than {limit} bytes where a short answer belongs"),
-            )
+    pub(super) async fn whole(&self, response: Response, limit: usize) -> Result<Vec<u8>, ClientError> {
+        self.gathered(response, limit, false).await
+    }
+
+    /// The same, inflated if it comes as gzip.
+    async fn gathered(&self, mut response: Response, limit: usize, gzip: bool) -> Result<Vec<u8>, ClientError> {
+        let wrong = |error: io::Error| {
+            let what = match error.kind() {
+                io::ErrorKind::FileTooLarge => {
+                    format!("answers with more than {limit} bytes where a short answer belongs")
+                }
+                _ => "sends something as gzip that is none, or not all of it".to_owned(),
+            };
+            ClientError::nonsense(&self.name, what)
         };
         let reading = async {
-            let mut whole = Vec::new();
-            while let Some(piece) = self.piece(&mut response, whole.len() as u64).await? {
-                if whole.len() + piece.len() > limit {
-                    return Err(too_long());
-                }
-                whole.extend_from_slice(&piece);
+            let (mut gathered, mut came) = (Gathered::new(limit, gzip), 0);
+            while let Some(piece) = self.piece(&mut response, came).await? {
+                came += piece.len() as u64;
+                gathered.add(&piece).map_err(wrong)?;
             }
-            Ok(whole)
+            gathered.end().map_err(wrong)
         };
         match tokio::time::timeout(self.limits.document, reading).await {
             Ok(read) => read,
@@ -220,22 +245,38 @@ impl Session {
         ClientError::Status { server: self.name.clone(), status, words, retry_after }
     }
 
-    /// A document of a stream. Exactly 200 will do (LXD `shared/simplestreams`).
+    /// A document of a stream, which does not come when it is the one that is kept.
     pub(super) async fn document(&self, address: Url) -> Result<Vec<u8>, ClientError> {
-        let response = self.send(self.request(Method::GET, address)).await?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refusal(response).await);
-        }
-        self.whole(response, self.limits.document_bytes).await
+        let name = address.to_string();
+        let (validators, copy) = match self.copies.clone() {
+            Some(copies) => {
+                let name = name.clone();
+                blocking(move || copies.get(&name)).await?.unwrap_or_default()
+            }
+            None => <_>::default(),
+        };
+        let (bytes, validators) = match self.document_unless(address, &validators).await? {
+            Document::Unchanged => return Ok(copy),
+            Document::New { bytes, validators } => (bytes, validators),
+        };
+        let Some(copies) = self.copies.clone().filter(|_| !validators.is_empty()) else { return Ok(bytes) };
+        blocking(move || {
+            copies.put(&name, &validators, &bytes);
+            bytes
+        })
+        .await
     }
 
-    /// The same, unless it is what it was when these validators came with it.
-    pub(super) async fn document_unless(&self, address: Url, kept: &Validators) -> Result<Document, ClientError> {
-        let response = self.send(kept.condition(self.request(Method::GET, address))).await?;
+    /// A document, unless it is what it was when these validators came with it. Exactly 200 will do (LXD `shared/simplestreams`), or 304 for who has it.
+    async fn document_unless(&self, address: Url, kept: &Validators) -> Result<Document, ClientError> {
+        let request = self.request(Method::GET, address).header(ACCEPT_ENCODING, GZIP);
+        let response = self.send(kept.condition(request)).await?;
         match response.status() {
             StatusCode::OK => {
                 let validators = Validators::of(response.headers());
-                Ok(Document::New { bytes: self.whole(response, self.limits.document_bytes).await?, validators })
+                let gzip = response.headers().get(CONTENT_ENCODING).is_some_and(is_gzip);
+                let bytes = self.gathered(response, self.limits.document_bytes, gzip).await?;
+                Ok(Document::New { bytes, validators })
             }
             StatusCode::NOT_MODIFIED if !kept.is_empty() => Ok(Document::Unchanged),
             _ => Err(self.refusal(response).await),
@@ -248,6 +289,16 @@ impl Session {
             "answers with something that is no answer of an image server; check the address, and the protocol",
         )
     }
+}
+
+/// An old name of it is as good (RFC 9110, section 8.4.1.3).
+fn is_gzip(coding: &HeaderValue) -> bool {
+    [GZIP, "x-gzip"].iter().any(|name| coding.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// Runs what blocks where blocking is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ClientError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ClientError::Setup(error.to_string()))
 }
 
 /// How long the server wants to be left alone (RFC 9110, section 10.2.3). A date counts from the server's own.

@@ -32,6 +32,7 @@ mod deliver;
 pub mod direct;
 mod error;
 mod export;
+mod gather;
 mod join;
 pub mod lxd;
 mod origin;
@@ -49,7 +50,7 @@ pub use deliver::{Arriving, Delivery, Pump};
 pub use error::ClientError;
 pub use origin::{About, Offer, Origin, Protocol};
 pub use remote::ImageState;
-pub use server::{Began, Body, Document, Seal, Server, Validators};
+pub use server::{Began, Body, Keep, Seal, Server, Validators};
 pub use streams::StreamProducts;
 
 use ask::Session;
@@ -71,7 +72,7 @@ pub struct Limits {
     pub upload: Duration,
     /// Most bytes of an answer of the API.
     pub object_bytes: usize,
-    /// Most bytes of a document of a stream.
+    /// Most bytes of a document of a stream, inflated.
     pub document_bytes: usize,
     /// Most redirects for one request.
     pub redirects: usize,

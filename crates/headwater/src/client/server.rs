@@ -1,11 +1,12 @@
 //! A server that is asked again and again, over connections that are kept: its lists of images, documents only when they changed, files from any byte on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_formats::simplestreams::parse::RelativePath;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -20,6 +21,8 @@ use super::{ClientError, Delivery, Offer, direct, export, lxd, streams};
 
 /// Longest validator that is kept, in bytes.
 const MAX_VALIDATOR: usize = 512;
+/// How long a document has to be as it is before a time says so; times are told in seconds.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Tells whether documents are signed by somebody who is believed. An error is the rest of a sentence that names the document.
 pub trait Seal: Send + Sync {
@@ -50,9 +53,17 @@ pub struct Validators {
     pub modified: Option<String>,
 }
 
+/// Keeps what the documents of a server were, for the next time that they are asked for. May block.
+pub trait Keep: Send + Sync + std::fmt::Debug {
+    /// What is kept of the document at an address, and what came with it.
+    fn get(&self, address: &str) -> Option<(Validators, Vec<u8>)>;
+    /// Keeps a document. When that fails, it comes again the next time.
+    fn put(&self, address: &str, validators: &Validators, bytes: &[u8]);
+}
+
 /// A document that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Document {
+#[derive(Debug)]
+pub(super) enum Document {
     /// Its bytes, and what to ask with the next time.
     New {
         /// All of it.
@@ -92,6 +103,12 @@ pub struct Body {
 impl Server {
     pub(super) fn new(session: Session) -> Self {
         Self { session }
+    }
+
+    /// With documents that come only when they are others than those that are kept.
+    #[must_use]
+    pub fn keeping(self, copies: Arc<dyn Keep>) -> Self {
+        Self { session: self.session.keeping(copies) }
     }
 
     /// What it is called in messages: its address, without what may be secret.
@@ -140,14 +157,6 @@ impl Server {
                 streams::deliver(self.session.clone(), metadata.clone(), root.clone()).await
             }
         }
-    }
-
-    /// A document, unless it is still what it was when these validators came. `path` is relative to the server's address.
-    ///
-    /// # Errors
-    /// When the server cannot be asked, says no, or sends more than [`Limits::document_bytes`](super::Limits::document_bytes).
-    pub async fn document(&self, path: &str, kept: &Validators) -> Result<Document, ClientError> {
-        self.session.document_unless(below(self.session.base(), path), kept).await
     }
 
     /// A file of `size` bytes, from byte `from` on. With the strong entity tag that came with what is there already, the server sends
@@ -233,7 +242,15 @@ impl Body {
 
 impl Validators {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        Self { etag: text(headers, ETAG), modified: text(headers, LAST_MODIFIED) }
+        let validators = Self { etag: text(headers, ETAG), modified: text(headers, LAST_MODIFIED) };
+        let date = |text: &str| httpdate::parse_http_date(text).ok();
+        let (changed, now) =
+            (validators.modified.as_deref().and_then(date), text(headers, DATE).as_deref().and_then(date));
+        match (changed, now) {
+            // What changed a moment ago may change once more within the same second, and many servers make the tag from the time.
+            (Some(changed), Some(now)) if changed + SETTLED > now => Self::default(),
+            _ => validators,
+        }
     }
 
     /// Whether there is nothing to ask with.

@@ -10,7 +10,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A run asks the upstream what it offers (`offer.rs`), works out the difference to what is here (`plan.rs`), takes the images that are missing
+//! A run asks the upstream what it offers (`offer.rs`; documents come only when they changed: `copies.rs`), works out the difference to what is here (`plan.rs`), takes the images that are missing
 //! (`arrive.rs`; one image: `take.rs`; file by file, and on from where an earlier run was cut: `transfer.rs`; by a delta from what is here: `patch.rs`; many images of small files in one go: `small.rs`) and lists them together as they come, and only when all went well takes away what is over (`run.rs`). Of a lazy upstream images are listed by what its documents say (`promise.rs`), and their files come when somebody asks for them (`pull/`).
 //! `worker.rs` is what a server does all day. The other way, to an upstream that takes images, is `push.rs`. Several servers on one catalog share the work: an upstream is claimed for a run.
 //!
@@ -19,6 +19,7 @@
 
 mod arrive;
 mod claim;
+mod copies;
 mod error;
 mod offer;
 mod patch;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::arrive::{Arrived, come};
 use super::claim;
+use super::copies::Copies;
 use super::offer::Choice;
 use super::plan::{Plan, Planner, Take};
 use super::take::{Taking, Told};
@@ -160,6 +161,8 @@ impl Mirrors {
     async fn planned(&self, upstream: Upstream, terms: Terms) -> Result<Planned, MirrorError> {
         let trust = Trust::from_pem(&upstream.settings.certificate)?;
         let server = self.client.server_as(&credential(&upstream.settings.credential)?, &upstream.server, &trust)?;
+        let copies = Arc::new(Copies::of(&upstream, &self.publisher.blobs));
+        let server = server.keeping(Arc::clone(&copies) as _);
         let selection: Selection = upstream.settings.filter.parse()?;
         let now = (self.now)();
         let seal = seal(&upstream.settings.keyring)?;
@@ -187,6 +190,7 @@ impl Mirrors {
             self.add(&mut planner, &upstream, all).await?;
         }
         let plan = planner.end(terms.accept_loss)?;
+        copies.tidy_up().await;
         let held = held.into_iter().map(|row| row.fingerprint).collect();
         Ok(Planned { upstream, plan, placed, held, server })
     }

@@ -12,12 +12,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use headwater_formats::digest::Digest;
 use headwater_formats::timestamp::Timestamp;
 
 use super::{PublishError, Publisher, blocking};
-use crate::blobs::{Blobs, Dead, Deleted, Idle, List};
+use crate::blobs::{BlobError, Blobs, Dead, Deleted, Idle, List};
 use crate::catalog::{CatalogError, Retired};
 use crate::fail_point;
 
@@ -25,6 +26,8 @@ use crate::fail_point;
 const PAGE: usize = 1000;
 /// How long a file on its way is kept when nobody goes on with it: a mirror that runs once a week goes on with what the last run had.
 const IDLE_SECONDS: i64 = 7 * 24 * 3600;
+/// How long a copy of what an upstream said is kept that nobody asked for: of one that is removed, or seldom run.
+const COPY_SECONDS: u64 = 30 * 24 * 3600;
 /// The setting that says when the last sweep was.
 const LAST_SWEEP: &str = "last_sweep";
 
@@ -158,6 +161,10 @@ impl Publisher {
         let (blobs, before) = (self.blobs.clone(), now.plus_seconds(-IDLE_SECONDS));
         let idle = blocking(move || blobs.remove_idle(before, &|digest| strays.contains(digest)));
         totals.count_idle(idle.await?);
+        let (blobs, age) = (self.blobs.clone(), Duration::from_secs(COPY_SECONDS));
+        // One from the future is new.
+        let is_new = move |used: SystemTime| used.elapsed().map_or(true, |since| since < age);
+        blocking(move || blobs.retain_copies(&|_, used| is_new(used)).map_err(BlobError::Io)).await?;
         Ok(totals)
     }
 

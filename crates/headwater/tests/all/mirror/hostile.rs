@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::kit::{Mirror, World, images};
 use crate::client::kit::{Asked, Reply, Split, Step, Stub, now, sha256};
+use crate::kit::archives::{Packing, pack};
 
 /// What the upstream answers instead of what it should.
 type Bad = Box<dyn Fn(&World, &Asked) -> Option<Reply> + Send + Sync>;
@@ -78,12 +79,7 @@ fn squashfs_with(release: &'static str) -> Vec<u8> {
 
 fn documents() -> Vec<Fault> {
     let deep = format!(r#"{{"products":{{"p":{{"versions":{}1{}}}}}}}"#, r#"{"a":"#.repeat(200), "}".repeat(200));
-    let bomb = {
-        use std::io::Write as _;
-        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        bomb.write_all(&vec![b' '; 16 << 20]).unwrap();
-        bomb.finish().unwrap()
-    };
+    let bomb = pack(&vec![b' '; 16 << 20], Packing::Gzip);
     let many: serde_json::Map<String, Value> = (0..101)
         .map(|number| {
             let stream =
@@ -146,8 +142,21 @@ fn documents() -> Vec<Fault> {
         Fault(
             "a bomb",
             at(DOCUMENT, move || Reply::new("200 OK", &[("Content-Encoding", "gzip")], &bomb)),
-            // Nothing is inflated that was not asked for.
-            "the document is no valid JSON",
+            "answers with more than 262144 bytes",
+        ),
+        Fault(
+            "half of a compressed document",
+            Box::new(|world, asked| {
+                let sent = pack(world.document().to_string().as_bytes(), Packing::Gzip);
+                let half = &sent[..sent.len() / 2];
+                (asked.path() == DOCUMENT).then(|| Reply::new("200 OK", &[("Content-Encoding", "gzip")], half))
+            }),
+            "sends something as gzip that is none, or not all of it",
+        ),
+        Fault(
+            "a document that only claims to be compressed",
+            at(DOCUMENT, || Reply::new("200 OK", &[("Content-Encoding", "gzip")], b"{\"products\":{}}")),
+            "sends something as gzip that is none, or not all of it",
         ),
         Fault(
             "an item that climbs",

@@ -1,6 +1,7 @@
 //! Mirrors: what is taken of good upstreams and how, and what bad ones get away with (nothing).
 
 mod bundles;
+mod documents;
 mod hostile;
 mod kit;
 mod lazy;
