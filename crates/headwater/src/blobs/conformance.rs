@@ -80,6 +80,7 @@ pub(super) fn all<S: std::ops::Deref<Target = Blobs> + Sync>(make: impl Fn() -> 
     complete_ones_are_staged_as_they_are(&make());
     wrong_bytes_are_thrown_away(&make());
     what_is_stored_is_complete_at_once(&make());
+    what_is_new_begins_in_fewer_steps(&make());
     one_writer_at_a_time(&make());
     idle_ones_go(&make());
 }
@@ -398,6 +399,53 @@ fn what_is_stored_is_complete_at_once(store: &Blobs) {
     assert_eq!(store.partial(&digest, 60_000).unwrap().unwrap().length(), 0);
     assert_eq!(store.partial(&digest, 80_000).unwrap().unwrap().length(), 0);
     assert_eq!(get(store, &digest).unwrap(), bytes);
+}
+
+fn what_is_new_begins_in_fewer_steps(store: &Blobs) {
+    let bytes = noise(5000, 27);
+    let (digest, size) = (digest_of(&bytes), 5000);
+    assert!(!store.is_known(&digest));
+    let mut first = store.partial_if_new(&digest, size).unwrap().expect("nothing of it is here");
+    assert!(store.partial_if_new(&digest, size).unwrap().is_none(), "it is not new any more");
+    assert!(store.partial(&digest, size).unwrap().is_none(), "and somebody is at it");
+    drop(first);
+    assert!(!store.is_known(&digest), "nothing came, and nothing is left");
+    first = store.partial_if_new(&digest, size).unwrap().unwrap();
+    first.write_all(&bytes[..1]).unwrap();
+    drop(first);
+    assert!(store.partial_if_new(&digest, size).unwrap().is_none());
+    let mut rest = partial(store, &bytes);
+    assert_eq!(rest.length(), 1, "what came is gone on with in the ordinary way");
+    rest.write_all(&bytes[1..]).unwrap();
+    drop(rest.complete().unwrap().staged().unwrap().commit().unwrap());
+    // Sweeps that remove whatever nobody holds come between making a file and locking it.
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut stored = 0;
+                    for round in 0..300 {
+                        let bytes = noise(100, 10_000 + round);
+                        let Some(mut new) = store.partial_if_new(&digest_of(&bytes), 100).unwrap() else { continue };
+                        new.write_all(&bytes).unwrap();
+                        let complete = new.complete().unwrap();
+                        let placed = complete.staged().unwrap().commit().unwrap();
+                        complete.forget();
+                        drop((complete, placed));
+                        assert_eq!(get(store, &digest_of(&bytes)).as_ref(), Some(&bytes));
+                        stored += 1;
+                    }
+                    stored
+                })
+            })
+            .collect();
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            store.remove_idle(Timestamp::from_unix(FAR_OFF).unwrap(), &|_| false).unwrap();
+        }
+        let stored: u32 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        assert!(stored >= 100, "{stored} files were stored beside sweeps");
+    });
+    assert_eq!(idle(store, FAR_OFF), Idle::default(), "none of them is left on its way");
 }
 
 fn one_writer_at_a_time(store: &Blobs) {

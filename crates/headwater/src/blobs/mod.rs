@@ -99,6 +99,11 @@ impl Blobs {
         partial::begin(&self.layout, digest, size)
     }
 
+    /// Begins a file of known digest and length of which nothing is here ([`Blobs::is_known`]), in half the steps. `None`: something is by now.
+    pub fn partial_if_new(&self, digest: &Digest, size: u64) -> Result<Option<Partial>, BlobError> {
+        partial::begin_new(&self.layout, digest, size)
+    }
+
     /// Whether there may be something of a file: it is in place, or on its way.
     pub fn is_known(&self, digest: &Digest) -> bool {
         partial::is_known(&self.layout, digest)

@@ -125,17 +125,29 @@ pub(super) fn begin(layout: &Arc<Layout>, digest: &Digest, size: u64) -> Result<
             fs::remove_file(&path)?;
             continue;
         }
-        let held = Held { layout: Arc::clone(layout), digest: *digest, file, forget: AtomicBool::new(length == 0) };
-        return Ok(Some(Partial {
-            held,
-            size,
-            length,
-            hashed: 0,
-            hasher: Sha256::new(),
-            also: None,
-            flush: Flush::default(),
-        }));
+        return Ok(Some(Partial::of(layout, digest, size, file, length)));
     }
+}
+
+/// See [`super::Blobs::partial_if_new`].
+pub(super) fn begin_new(layout: &Arc<Layout>, digest: &Digest, size: u64) -> Result<Option<Partial>, BlobError> {
+    let file = match OpenOptions::new().read(true).write(true).create_new(true).open(layout.partial(digest)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        // The first file of a store.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folder(&layout.partials())?;
+            return Ok(begin(layout, digest, size)?.filter(|partial| partial.length == 0));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if !try_lock(&file)? {
+        return Ok(None);
+    }
+    // Somebody may have had the lock in between. Then there are bytes in it, or its name is gone.
+    let about = file.metadata()?;
+    let is_new = about.len() == 0 && about.nlink() == 1;
+    Ok(is_new.then(|| Partial::of(layout, digest, size, Arc::new(file), 0)))
 }
 
 /// See [`super::Blobs::is_known`].
@@ -156,6 +168,20 @@ pub(super) fn open(layout: &Layout, digest: &Digest) -> Result<Option<File>, Blo
 }
 
 impl Partial {
+    /// A file whose lock is held, with so many bytes.
+    fn of(layout: &Arc<Layout>, digest: &Digest, size: u64, file: Arc<File>, length: u64) -> Self {
+        let forget = AtomicBool::new(length == 0);
+        Self {
+            held: Held { layout: Arc::clone(layout), digest: *digest, file, forget },
+            size,
+            length,
+            hashed: 0,
+            hasher: Sha256::new(),
+            also: None,
+            flush: Flush::default(),
+        }
+    }
+
     /// Lets all bytes, also those that are there, go through another SHA-256 computation: the fingerprint of a split image goes on from
     /// its metadata file to its root file.
     #[must_use]

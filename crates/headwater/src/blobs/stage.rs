@@ -194,7 +194,7 @@ pub(super) fn commit_all(layout: &Layout, staged: Vec<Staged>) -> Result<Vec<Pla
     }
     rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
     for blob in &mut placed {
-        blob.durable = Some(changed_at(&blob.staged.file.metadata()?));
+        blob.durable = Some(Named::of(&blob.staged.file.metadata()?));
     }
     fail_point::reached("blobs::placed");
     Ok(placed)
@@ -225,8 +225,8 @@ pub struct Placed {
     size: u64,
     /// Whether our bytes are on the disk.
     synced: bool,
-    /// Since the blob's name is: when our file got or lost a name last.
-    durable: Option<(i64, i64)>,
+    /// Since the blob's name is: which file it leads to, and when that got or lost a name last.
+    durable: Option<Named>,
 }
 
 impl Placed {
@@ -254,13 +254,9 @@ impl Placed {
     /// Whether the blob's name leads to the file that was staged here, and is the one that was made durable: whoever has taken that away since, or
     /// given one again, has changed the file's time.
     fn is_durable(&self) -> io::Result<bool> {
-        let Some(since) = self.durable else { return Ok(false) };
+        let Some(durable) = self.durable else { return Ok(false) };
         match fs::symlink_metadata(self.layout.blob(&self.digest)) {
-            Ok(named) => {
-                let ours = self.staged.file.metadata()?;
-                Ok((named.dev(), named.ino(), named.len()) == (ours.dev(), ours.ino(), self.size)
-                    && changed_at(&named) == since)
-            }
+            Ok(named) => Ok(named.len() == self.size && Named::of(&named) == durable),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -271,15 +267,18 @@ impl Placed {
         // Also when the blob was there: whoever put it there may not have come to this line yet.
         sync_folder(&self.layout.folder_of(&self.digest))?;
         sync_folder(&self.layout.blobs())?;
-        self.durable = Some(changed_at(&self.staged.file.metadata()?));
+        self.durable = Some(Named::of(&self.staged.file.metadata()?));
         Ok(())
     }
 
     /// Gives the bytes their name, which is not durable yet.
     fn link(&mut self) -> Result<(), BlobError> {
-        let mut made = false;
+        let (mut made, mut looked) = (false, false);
         loop {
-            match open::stat(&self.layout, &self.digest)? {
+            // Bytes that are not on the disk yet need not get there when equal ones are in place; those that are can as well be tried first.
+            let there = if self.synced && !looked { None } else { open::stat(&self.layout, &self.digest)? };
+            looked = true;
+            match there {
                 // The name proves that these bytes are whole (see the room's description); re-hashing them would cost
                 // every publisher a read.
                 Some(size) if size == self.size => break,
@@ -299,7 +298,7 @@ impl Placed {
                         // The first blob in its folder.
                         Err(error) if error.kind() == io::ErrorKind::NotFound && !made => {
                             make_folder(&self.layout.folder_of(&self.digest))?;
-                            made = true;
+                            (made, looked) = (true, false);
                         }
                         // Another publisher of equal bytes was quicker: look again.
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -322,9 +321,18 @@ impl Placed {
     }
 }
 
-/// When a file got or lost a name last, or was written to.
-fn changed_at(about: &fs::Metadata) -> (i64, i64) {
-    (about.ctime(), about.ctime_nsec())
+/// A file, and when it got or lost a name last, or was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Named {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl Named {
+    fn of(about: &fs::Metadata) -> Self {
+        Self { device: about.dev(), inode: about.ino(), changed: (about.ctime(), about.ctime_nsec()) }
+    }
 }
 
 /// Most bytes of the disk that blobs leave free.

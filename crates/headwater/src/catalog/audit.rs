@@ -297,21 +297,37 @@ pub(super) async fn record(
     detail: &[(&str, &str)],
     now: Timestamp,
 ) -> Result<(), CatalogError> {
+    let values = line(actor, action, project, subject, detail, now)?;
+    tx.later(format!("{HEAD} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"), values).await
+}
+
+const HEAD: &str =
+    "INSERT INTO audit (at, action, project, subject, detail, actor_kind, actor_name, credential, address)";
+
+/// A line, to be written by [`record_all`].
+pub(super) fn line(
+    actor: &Actor,
+    action: Action,
+    project: Option<&ProjectName>,
+    subject: &str,
+    detail: &[(&str, &str)],
+    now: Timestamp,
+) -> Result<Vec<Value>, CatalogError> {
     let detail: BTreeMap<&str, &str> = detail.iter().copied().collect();
-    tx.later(
-        "INSERT INTO audit (at, action, project, subject, detail, actor_kind, actor_name, credential, address) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        values![
-            now.unix(),
-            action.as_str(),
-            project.map(ProjectName::as_str).unwrap_or_default(),
-            subject,
-            rows::to_json(&detail)?,
-            actor.kind.as_str(),
-            actor.name.as_str(),
-            actor.subject.as_str(),
-            actor.address.map(|address| address.to_string()).unwrap_or_default(),
-        ],
-    )
-    .await
+    Ok(values![
+        now.unix(),
+        action.as_str(),
+        project.map(ProjectName::as_str).unwrap_or_default(),
+        subject,
+        rows::to_json(&detail)?,
+        actor.kind.as_str(),
+        actor.name.as_str(),
+        actor.subject.as_str(),
+        actor.address.map(|address| address.to_string()).unwrap_or_default(),
+    ])
+}
+
+/// Writes lines in the transaction of what they tell of.
+pub(super) async fn record_all(tx: &mut Tx, lines: Vec<Vec<Value>>) -> Result<(), CatalogError> {
+    tx.insert(HEAD, lines, "").await
 }

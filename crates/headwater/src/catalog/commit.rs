@@ -5,15 +5,16 @@ use headwater_formats::image::{Image, ImageFile, ImageFiles};
 use headwater_formats::names::{ProjectName, VersionName};
 use headwater_formats::timestamp::Timestamp;
 
-use super::audit::{Action, record};
-use super::engine::{Batch, Tx, values};
-use super::mirrored::{self, Given, GivenPlace, place_given};
-use super::place::place;
+use super::audit::{Action, line, record_all};
+use super::coming::{Coming, Missing, Occupied, Place, Placed};
+use super::engine::{Batch, Tx, Value, values};
+use super::mirrored::{self, Given, version_given};
+use super::place::free_version;
 use super::records::Changed;
-use super::rows::{self, ImageRow, preference, to_json};
+use super::rows::{self, ImageRow};
 use super::sight::{Sight, project_id};
 use super::{Catalog, CatalogError, ImageAlias, Promise, StoredImage, bump_revision, changes, deltas, names, promises};
-use crate::auth::{Actor, IdentityId};
+use crate::auth::IdentityId;
 
 /// An image whose bytes are durable, ready to be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,22 +122,56 @@ impl Catalog {
         tell: bool,
     ) -> Result<Vec<Committed>, CatalogError> {
         let mut tx = self.engine.write().await?;
-        let (mut taken, mut products) = (Vec::with_capacity(new.len()), BTreeSet::new());
         let mut shown = Changed::default();
         let projects = projects(&mut tx, new).await?;
         let mut here = Here::of(&mut tx, new, &projects).await?;
-        let missing = new.iter().zip(&projects).filter(|(new, project)| here.image(**project, new).is_none());
-        let missing: Vec<&Image> = missing.map(|(new, _)| &new.image).collect();
-        keep_files(&mut tx, &missing, promises.is_none()).await?;
-        for (number, (new, project)) in new.iter().zip(projects).enumerate() {
+        let all = new.iter().zip(projects).enumerate().map(|(number, (new, project))| {
             let promised = promises.map(|all| all.get(number).map(Vec::as_slice).unwrap_or_default());
-            let known = here.image(project, new);
-            let image =
-                self.take_in(&mut tx, project, (new, promised, known), now, &mut shown, || ensure(number)).await?;
-            here.took(new, &image);
-            products.extend(image.product);
-            taken.push(image);
+            Missing { number, project, new, promised }
+        });
+        let all: Vec<Missing<'_>> = all.collect();
+        let missing: Vec<Missing<'_>> =
+            all.iter().filter(|one| here.image(one.project, one.new).is_none()).copied().collect();
+        let images: Vec<&Image> = missing.iter().map(|one| &one.new.image).collect();
+        keep_files(&mut tx, &images, promises.is_none()).await?;
+        let mut coming = Coming::of(&mut tx, &missing, &self.actor).await?;
+        let mut taken = Vec::with_capacity(new.len());
+        for one in all {
+            let (number, project, new) = (one.number, one.project, one.new);
+            if coming.waits(project, &new.image.fingerprint) {
+                // Listed twice.
+                self.take_in(&mut tx, &mut coming, &mut here, &mut taken, &mut shown, now).await?;
+            }
+            if let Some(id) = here.image(project, new) {
+                taken.push(self.already(&mut tx, one, id, || ensure(number)).await?);
+                continue;
+            }
+            if taken.iter().any(|other| other.replaced_it(project, new)) {
+                // It was there when the others were looked for.
+                coming.look(&mut tx, &[one], &self.actor).await?;
+            }
+            if promises.is_none() {
+                ensure(number).map_err(CatalogError::Bytes)?;
+            }
+            let (place, replaces) = match coming.free(one) {
+                Ok(place) => (place, Vec::new()),
+                Err(Occupied { product, version }) => {
+                    self.take_in(&mut tx, &mut coming, &mut here, &mut taken, &mut shown, now).await?;
+                    let (place, replaces) = place_beside(&mut tx, product, version, new).await?;
+                    coming.occupy(place.clone());
+                    (Some(place), replaces)
+                }
+            };
+            let replaces_some = !replaces.is_empty();
+            coming.wait(Placed { image: one, place, replaces });
+            if replaces_some {
+                // What goes for it may be one of those that come.
+                self.take_in(&mut tx, &mut coming, &mut here, &mut taken, &mut shown, now).await?;
+            }
         }
+        self.take_in(&mut tx, &mut coming, &mut here, &mut taken, &mut shown, now).await?;
+        taken.sort_by_key(|image| image.number);
+        let products: BTreeSet<i64> = taken.iter().filter_map(|image| image.product).collect();
         if taken.iter().any(|image| !image.replaced.is_empty()) {
             // What went may have retired files that one of these has, too.
             let listed: Vec<&Image> =
@@ -166,85 +201,69 @@ impl Catalog {
         Ok(committed)
     }
 
-    /// Writes what an image needs of its own, unless the project has it: then it is `known`. What is written once for all images of a transaction is
-    /// left to the caller: its files, the names of its product, what lists show, the revision.
+    /// An image that the project has. When only promises of its files were here, its bytes are now.
+    async fn already(
+        &self,
+        tx: &mut Tx,
+        Missing { number, project, new, promised }: Missing<'_>,
+        id: i64,
+        ensure: impl FnOnce() -> std::io::Result<()> + Send,
+    ) -> Result<Taken, CatalogError> {
+        let fulfilled = promised.is_none() && is_promised(tx, id).await?;
+        if fulfilled {
+            ensure().map_err(CatalogError::Bytes)?;
+            keep_files(tx, &[&new.image], true).await?;
+            let sql = "UPDATE upstream_images SET proof = 'right' WHERE fingerprint = $1 \
+                 AND upstream_id IN (SELECT u.id FROM upstreams u WHERE u.project_id = $2)";
+            tx.execute(sql, values![new.image.fingerprint.to_string(), project]).await?;
+        }
+        Ok(Taken { number, project, id, new: false, fulfilled, product: None, replaced: Vec::new() })
+    }
+
+    /// Writes what the images that wait need of their own. What is written once for all images of a transaction is left to the caller: their files, the
+    /// names of their products, what lists show, the revision.
     async fn take_in(
         &self,
         tx: &mut Tx,
-        project: i64,
-        (new, promised, known): (&NewImage, Option<&[Promise]>, Option<i64>),
-        now: Timestamp,
+        coming: &mut Coming<'_>,
+        here: &mut Here,
+        taken: &mut Vec<Taken>,
         shown: &mut Changed,
-        ensure: impl FnOnce() -> std::io::Result<()> + Send,
-    ) -> Result<Taken, CatalogError> {
-        if let Some(id) = known {
-            let fulfilled = promised.is_none() && is_promised(tx, id).await?;
-            if fulfilled {
-                ensure().map_err(CatalogError::Bytes)?;
-                keep_files(tx, &[&new.image], true).await?;
-                let sql = "UPDATE upstream_images SET proof = 'right' WHERE fingerprint = $1 \
-                     AND upstream_id IN (SELECT u.id FROM upstreams u WHERE u.project_id = $2)";
-                tx.execute(sql, values![new.image.fingerprint.to_string(), project]).await?;
-            }
-            return Ok(Taken { project, id, new: false, fulfilled, product: None, replaced: Vec::new() });
-        }
-        if promised.is_none() {
-            ensure().map_err(CatalogError::Bytes)?;
-        }
-        let (place, replaces) = match &new.given {
-            Some(given) if given.placed => match place_given(tx, project, &new.image, given).await? {
-                Some(GivenPlace { product, version, replaces }) => (Some((product, version)), replaces),
-                None => (None, Vec::new()),
-            },
-            _ => (place(tx, project, &new.image).await?, Vec::new()),
-        };
-        let id = insert(tx, project, new, place.as_ref(), &self.actor, now).await?;
-        self.record_image(tx, new, now).await?;
-        if let Some(given) = &new.given {
-            let split = matches!(new.image.files, ImageFiles::Split { .. });
-            // A unified image is called by the hash of its file, which is always compared.
-            let proof = if promised.is_some() && split { "open" } else { "right" };
-            mirrored::note(tx, &new.image.fingerprint, given, proof).await?;
-            for promise in promised.unwrap_or_default() {
-                if let Some(upstream) = given.upstream {
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let mut lines = Vec::new();
+        for (id, Placed { image, place, replaces }) in coming.insert(tx, &self.actor, now).await? {
+            let Missing { number, project, new, promised } = image;
+            lines.push(self.line_of(new, now)?);
+            if let Some(upstream) = new.given.as_ref().and_then(|given| given.upstream) {
+                for promise in promised.unwrap_or_default() {
                     promises::keep(tx, upstream, promise, now).await?;
                 }
             }
-        }
-        let replaced = replaces.iter().map(|old| old.image.fingerprint).collect();
-        for old in replaces {
-            mirrored::replace(tx, project, &old, id, now).await?;
-            let (subject, replaced) = (new.image.fingerprint.to_string(), old.image.fingerprint.to_string());
-            let detail = [("replaces", replaced.as_str())];
-            record(tx, &self.actor, Action::ImageRefreshed, Some(&new.project), &subject, &detail, now).await?;
-        }
-        for ImageAlias { name, description } in &new.aliases {
-            let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
-            let moved = tx.row(sql, values![project, name.as_str()]).await?.is_some();
-            if moved && new.new_aliases {
-                return Err(CatalogError::AliasExists(name.clone()));
+            let replaced = replaces.iter().map(|old| old.image.fingerprint).collect();
+            for old in replaces {
+                mirrored::replace(tx, project, &old, id, now).await?;
+                let (subject, replaced) = (new.image.fingerprint.to_string(), old.image.fingerprint.to_string());
+                let detail = [("replaces", replaced.as_str())];
+                let project = Some(&new.project);
+                lines.push(line(&self.actor, Action::ImageRefreshed, project, &subject, &detail, now)?);
             }
-            // Where it leads away from; where it leads to is noted with the names below.
-            changes::alias(tx, project, name.as_str()).await?;
-            if moved {
-                shown.alias(tx, project, name).await?;
+            for alias in &new.aliases {
+                let action = lead(tx, (project, alias), new.new_aliases, id, shown, now).await?;
+                let target = new.image.fingerprint.to_string();
+                let detail = [("target", target.as_str())];
+                lines.push(line(&self.actor, action, Some(&new.project), alias.name.as_str(), &detail, now)?);
             }
-            tx.execute(
-                "INSERT INTO aliases (project_id, name, folded, description, created_at, image_id) \
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, name) DO UPDATE \
-                 SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
-                values![project, name.as_str(), names::folded(name.as_str()), description.as_str(), now.unix(), id],
-            )
-            .await?;
-            let action = if moved { Action::ImageAliasUpdated } else { Action::ImageAliasCreated };
-            let target = new.image.fingerprint.to_string();
-            let detail = [("target", target.as_str())];
-            record(tx, &self.actor, action, Some(&new.project), name.as_str(), &detail, now).await?;
+            let product = place.map(|(product, _)| product);
+            let image = Taken { number, project, id, new: true, fulfilled: false, product, replaced };
+            here.took(new, &image);
+            taken.push(image);
         }
-        Ok(Taken { project, id, new: true, fulfilled: false, product: place.map(|(product, _)| product), replaced })
+        record_all(tx, lines).await
     }
 
-    async fn record_image(&self, tx: &mut Tx, new: &NewImage, now: Timestamp) -> Result<(), CatalogError> {
+    /// What the audit says of an image that came.
+    fn line_of(&self, new: &NewImage, now: Timestamp) -> Result<Vec<Value>, CatalogError> {
         let (image, project) = (&new.image, Some(&new.project));
         let bytes: u64 = image.files.iter().map(|(_, file)| file.size).sum();
         let (bytes, from) = (bytes.to_string(), new.repacked_from.map(|from| from.to_string()));
@@ -255,8 +274,51 @@ impl Catalog {
             ("type", image.image_type.as_str()),
         ];
         detail.extend(from.as_deref().map(|from| ("repacked_from", from)));
-        record(tx, &self.actor, Action::ImageCreated, project, &image.fingerprint.to_string(), &detail, now).await
+        line(&self.actor, Action::ImageCreated, project, &image.fingerprint.to_string(), &detail, now)
     }
+}
+
+/// Lets a fixed alias that was given with an image lead to it: what was done.
+async fn lead(
+    tx: &mut Tx,
+    (project, ImageAlias { name, description }): (i64, &ImageAlias),
+    must_be_new: bool,
+    image: i64,
+    shown: &mut Changed,
+    now: Timestamp,
+) -> Result<Action, CatalogError> {
+    let sql = "SELECT 1 FROM aliases WHERE project_id = $1 AND name = $2";
+    let moved = tx.row(sql, values![project, name.as_str()]).await?.is_some();
+    if moved && must_be_new {
+        return Err(CatalogError::AliasExists(name.clone()));
+    }
+    // Where it leads away from; where it leads to is noted with the names of all.
+    changes::alias(tx, project, name.as_str()).await?;
+    if moved {
+        shown.alias(tx, project, name).await?;
+    }
+    tx.execute(
+        "INSERT INTO aliases (project_id, name, folded, description, created_at, image_id) \
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project_id, name) DO UPDATE \
+         SET image_id = excluded.image_id, os = NULL, release = NULL, variant = NULL",
+        values![project, name.as_str(), names::folded(name.as_str()), description.as_str(), now.unix(), image],
+    )
+    .await?;
+    Ok(if moved { Action::ImageAliasUpdated } else { Action::ImageAliasCreated })
+}
+
+/// The place of an image in a version where something stands that conflicts with it, or may: and what goes for it.
+async fn place_beside(
+    tx: &mut Tx,
+    product: i64,
+    version: VersionName,
+    new: &NewImage,
+) -> Result<(Place, Vec<ImageRow>), CatalogError> {
+    let (version, replaces) = match &new.given {
+        Some(given) if given.placed => version_given(tx, product, &new.image, given).await?,
+        _ => (free_version(tx, product, &new.image, version).await?, Vec::new()),
+    };
+    Ok(((product, version), replaces))
 }
 
 /// Whether a file of this image is not here.
@@ -351,60 +413,10 @@ async fn keep_files(tx: &mut Tx, images: &[&Image], are_here: bool) -> Result<()
     tx.insert("INSERT INTO blobs (digest, size, format, present)", rows, tail).await
 }
 
-/// Writes the image's own rows; gives its id. Who publishes it may be forgotten while the bytes are on their way: then nobody has.
-async fn insert(
-    tx: &mut Tx,
-    project: i64,
-    new: &NewImage,
-    place: Option<&(i64, VersionName)>,
-    publisher: &Actor,
-    now: Timestamp,
-) -> Result<i64, CatalogError> {
-    let image = &new.image;
-    let source = image.update_source.as_ref().map(to_json).transpose()?;
-    let id = tx
-        .row(
-            "INSERT INTO images (project_id, fingerprint, image_type, architecture, filename, created_at, uploaded_at, \
-             public, expires_at, last_used_at, auto_update, properties, profiles, update_source, product_id, version, \
-             preference, published_by) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             (SELECT id FROM identities WHERE id = $18)) RETURNING id",
-            values![
-                project,
-                image.fingerprint.to_string(),
-                image.image_type.as_str(),
-                image.architecture.name(),
-                image.filename.as_str(),
-                image.created_at.unix(),
-                now.unix(),
-                image.public,
-                image.expires_at.map(Timestamp::unix),
-                image.last_used_at.map(Timestamp::unix),
-                image.auto_update,
-                to_json(&image.properties)?,
-                to_json(&image.profiles)?,
-                source,
-                place.map(|(product, _)| *product),
-                place.map(|(_, version)| version.as_str().to_owned()),
-                preference(image),
-                new.published_by.or(publisher.identity).map(|identity| identity.0),
-            ],
-        )
-        .await?
-        .ok_or_else(|| CatalogError::Corrupt("an image was not kept".into()))?
-        .int(0)?;
-    for (role, file) in image.files.iter() {
-        tx.later(
-            "INSERT INTO image_files (image_id, role, digest) VALUES ($1, $2, $3)",
-            values![id, role.as_str(), file.digest.to_string()],
-        )
-        .await?;
-    }
-    Ok(id)
-}
-
 /// What was taken in of one image.
 struct Taken {
+    /// Its number in the list of those that came.
+    number: usize,
     project: i64,
     id: i64,
     /// Whether the project did not have it before.
@@ -415,6 +427,13 @@ struct Taken {
     product: Option<i64>,
     /// Images that went for it.
     replaced: Vec<Fingerprint>,
+}
+
+impl Taken {
+    /// Whether an image went for it.
+    fn replaced_it(&self, project: i64, new: &NewImage) -> bool {
+        self.project == project && self.replaced.contains(&new.image.fingerprint)
+    }
 }
 
 /// The images as they stand now, in the order of the list.

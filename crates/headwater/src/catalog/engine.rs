@@ -372,13 +372,23 @@ impl Tx {
         rows: Vec<Vec<Value>>,
         tail: &'static str,
     ) -> Result<(), CatalogError> {
+        self.insert_for(head, rows, tail).await.map(drop)
+    }
+
+    /// [`Tx::insert`] whose `tail` returns something: the rows of the answers, in any order.
+    pub(super) async fn insert_for(
+        &mut self,
+        head: &'static str,
+        rows: Vec<Vec<Value>>,
+        tail: &'static str,
+    ) -> Result<Vec<Row>, CatalogError> {
         /// Rows in a statement. There are few lengths, so that the engines see few different statements and can keep their plans.
         const LENGTHS: [usize; 3] = [32, 8, 1];
-        /// Most parameters of a statement: see [`Batch`].
-        const MOST: usize = 256;
+        /// Most parameters of a statement.
+        const MOST: usize = 1024;
 
         let width = rows.first().map_or(0, Vec::len);
-        let mut left = rows.len();
+        let (mut left, mut answers) = (rows.len(), Vec::new());
         let mut rows = rows.into_iter();
         while left > 0 {
             let fits = |length: &usize| *length <= left && (*length == 1 || length.saturating_mul(width) <= MOST);
@@ -396,9 +406,13 @@ impl Tx {
             let lists: Vec<String> = (0..length).map(list).collect();
             let sql = format!("{head} VALUES {} {tail}", lists.join(", "));
             let values = rows.by_ref().take(length).flatten().collect();
-            self.execute(sql, values).await?;
+            // Parameters without names cannot be counted on.
+            if let Self::Sqlite(tx, _, later) = self {
+                later.run(tx).await?;
+            }
+            answers.extend(self.rows(sql, values).await?);
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// A subselect of the numbers in a JSON list, which is the parameter of that name; their column is `value`.

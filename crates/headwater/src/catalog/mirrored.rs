@@ -7,14 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::Image;
 use headwater_formats::names::{ProjectName, VersionName};
-use headwater_formats::product::Line;
 use headwater_formats::timestamp::Timestamp;
 use serde_json::Value as Json;
 
 use super::audit::{Action, record};
 use super::engine::{Batch, Tx, values};
 use super::images::look;
-use super::place::{any_in, free_version, keep_version, taken};
+use super::place::{free_version, taken};
 use super::remove::retire;
 use super::rows::{self, ImageRow, to_json};
 use super::sight::project_id;
@@ -356,47 +355,15 @@ impl Catalog {
     }
 }
 
-/// The place where an upstream has an image.
-pub(super) struct GivenPlace {
-    pub(super) product: i64,
-    pub(super) version: VersionName,
-    /// Images of the same upstream that stood in its way in that version: the upstream has replaced them without another name for the
-    /// version.
-    pub(super) replaces: Vec<ImageRow>,
-}
-
-/// Finds or makes the product and version where an upstream has an image. Where somebody else's image stands in its way, the next free name
-/// of a version is taken.
-pub(super) async fn place_given(
+/// The version in which an image of an upstream comes to stand, and the images of the same upstream that go for it: the upstream has replaced them without another
+/// name for the version. Where somebody else's image stands in its way, it is the next free name of a version, and nothing goes.
+pub(super) async fn version_given(
     tx: &mut Tx,
-    project: i64,
+    product: i64,
     image: &Image,
     given: &Given,
-) -> Result<Option<GivenPlace>, CatalogError> {
-    let Some(line) = Line::of_image(image) else { return Ok(None) };
-    let sql = format!(
-        "INSERT INTO products (project_id, key, os, release, variant, architecture, extra, given_names) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project_id, key) DO UPDATE \
-         SET extra = excluded.extra, given_names = excluded.given_names RETURNING id, {}",
-        any_in("$9")
-    );
-    let values = values![
-        project,
-        given.product.key.as_str(),
-        line.os.to_lowercase(),
-        line.release.to_lowercase(),
-        line.variant.to_lowercase(),
-        line.architecture.name(),
-        to_json(&given.product.extra)?,
-        given.product.names.as_ref().map(to_json).transpose()?,
-        given.version.as_str(),
-    ];
-    let row = tx.row(sql, values).await?.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?;
-    let product = row.int(0)?;
-    let others = match row.opt_int(1)? {
-        Some(_) => taken(tx, product, "=", &given.version, image).await?,
-        None => Vec::new(),
-    };
+) -> Result<(VersionName, Vec<ImageRow>), CatalogError> {
+    let others = taken(tx, product, "=", &given.version, image).await?;
     let (mut replaces, mut foreign) = (Vec::new(), false);
     for other in others {
         let sql = "SELECT 1 FROM upstream_images WHERE upstream_id = $1 AND fingerprint = $2";
@@ -406,14 +373,10 @@ pub(super) async fn place_given(
             None => foreign = true,
         }
     }
-    let version = if foreign {
-        replaces.clear();
-        free_version(tx, product, image, given.version.clone()).await?
-    } else {
-        given.version.clone()
-    };
-    keep_version(tx, product, &version, &given.version_extra).await?;
-    Ok(Some(GivenPlace { product, version, replaces }))
+    if foreign {
+        return Ok((free_version(tx, product, image, given.version.clone()).await?, Vec::new()));
+    }
+    Ok((given.version.clone(), replaces))
 }
 
 /// Puts an image in the place of one that its upstream has replaced: the fixed aliases of the old one lead to the new one.
@@ -432,17 +395,24 @@ pub(super) async fn replace(
     retire(tx, project, old, now).await
 }
 
-/// Notes that an image was taken from an upstream, or that it is listed there (again); and whether its fingerprint is that of its bytes, or it is open.
-pub(super) async fn note(
-    tx: &mut Tx,
-    image: &Fingerprint,
-    given: &Given,
-    proof: &'static str,
-) -> Result<(), CatalogError> {
-    let Some(upstream) = given.upstream else { return Ok(()) };
-    let sql = "INSERT INTO upstream_images (upstream_id, fingerprint, product, version, proof) \
-         SELECT u.id, $2, $3, $4, $5 FROM upstreams u WHERE u.id = $1 ON CONFLICT (upstream_id, fingerprint) DO UPDATE \
+/// Notes that images were taken from their upstreams, or that they are listed there (again); and of each whether its fingerprint is that of its bytes, or it is
+/// open. An upstream may be forgotten while bytes are on their way: then nothing is noted.
+pub(super) async fn note_all(tx: &mut Tx, images: &[(Fingerprint, &Given, &'static str)]) -> Result<(), CatalogError> {
+    let upstreams: BTreeSet<i64> = images.iter().filter_map(|(_, given, _)| given.upstream).map(|id| id.0).collect();
+    let mut known = BTreeSet::new();
+    for upstream in upstreams {
+        if tx.row("SELECT 1 FROM upstreams WHERE id = $1", values![upstream]).await?.is_some() {
+            known.insert(upstream);
+        }
+    }
+    let mut rows = BTreeMap::new();
+    for (image, given, proof) in images {
+        let Some(upstream) = given.upstream.map(|id| id.0).filter(|id| known.contains(id)) else { continue };
+        let (product, version) = (given.product.key.as_str(), given.version.as_str());
+        rows.insert((upstream, *image), values![upstream, image.to_string(), product, version, *proof]);
+    }
+    let head = "INSERT INTO upstream_images (upstream_id, fingerprint, product, version, proof)";
+    let tail = "ON CONFLICT (upstream_id, fingerprint) DO UPDATE \
          SET product = excluded.product, version = excluded.version, gone_at = NULL, proof = excluded.proof";
-    let values = values![upstream.0, image.to_string(), given.product.key.as_str(), given.version.as_str(), proof];
-    tx.later(sql, values).await
+    tx.insert(head, rows.into_values().collect(), tail).await
 }

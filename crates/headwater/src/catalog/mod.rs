@@ -18,6 +18,7 @@ mod address_keys;
 mod aliases;
 mod audit;
 mod changes;
+mod coming;
 mod commit;
 mod delta_list;
 mod delta_work;

@@ -20,12 +20,8 @@ pub(super) async fn place(
     image: &Image,
 ) -> Result<Option<(i64, VersionName)>, CatalogError> {
     let Some(line) = Line::of_image(image) else { return Ok(None) };
-    let wanted = version_name(image);
-    let sql = format!(
-        "INSERT INTO products (project_id, key, os, release, variant, architecture) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (project_id, key) DO UPDATE SET key = excluded.key RETURNING id, {}",
-        any_in("$7")
-    );
+    let sql = "INSERT INTO products (project_id, key, os, release, variant, architecture) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (project_id, key) DO UPDATE SET key = excluded.key RETURNING id";
     let values = values![
         project,
         line.key(),
@@ -33,19 +29,12 @@ pub(super) async fn place(
         line.release.to_lowercase(),
         line.variant.to_lowercase(),
         line.architecture.name(),
-        wanted.as_str(),
     ];
     let row = tx.row(sql, values).await?.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?;
-    let (product, is_free) = (row.int(0)?, row.opt_int(1)?.is_none());
-    let version = if is_free { wanted } else { free_version(tx, product, image, wanted).await? };
+    let product = row.int(0)?;
+    let version = free_version(tx, product, image, version_name(image)).await?;
     keep_version(tx, product, &version, &BTreeMap::new()).await?;
     Ok(Some((product, version)))
-}
-
-/// For what a statement that keeps a product returns: an image in the version whose name is that parameter, or `NULL`. Most often there is none, and then nobody
-/// has to look for what stands in the way of another one.
-pub(super) fn any_in(version: &str) -> String {
-    format!("(SELECT i.id FROM images i WHERE i.product_id = products.id AND i.version = {version} LIMIT 1)")
 }
 
 /// Makes a version, or says anew what is said of it, unless nothing is.

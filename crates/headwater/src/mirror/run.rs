@@ -11,7 +11,7 @@ use headwater_formats::names::UpstreamName;
 use headwater_formats::simplestreams::select::Selection;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use super::arrive::{Arrived, come};
@@ -40,7 +40,7 @@ const PAGE: usize = 1000;
 /// Images of a document that are compared with what is here at a time, or a few more.
 const PART: usize = 500;
 /// Most images that are listed in one transaction. Pages of the catalog that many images change are written once for all of them.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 128;
 /// How long is waited for so many.
 const GATHER: Duration = Duration::from_millis(500);
 /// Of so many images in a row that cannot be taken, no more are tried.
@@ -295,10 +295,8 @@ impl Mirrors {
         let listed = self.list(ready, course, run).await;
         run.bytes = told.came.load(Ordering::Relaxed);
         listed?;
-        match coming.join_next().await {
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            _ => Ok(()),
-        }
+        ended(coming.join_next().await);
+        Ok(())
     }
 
     /// Lists what comes, together what has come meanwhile. While some images are listed, the bytes of the next ones become durable.
@@ -374,26 +372,38 @@ impl Mirrors {
         course: &Course,
         taken: &mut u64,
     ) -> Result<(), MirrorError> {
+        // Those before are let go of while the next ones are listed.
+        let mut letting_go = JoinSet::new();
         while let Some(Together { steps, images, files }) = durable.recv().await {
-            self.publisher.list_durable(images, (self.now)()).await?;
+            let placed = self.publisher.list_durable(images, (self.now)()).await?;
+            ended(letting_go.join_next().await);
             // They are in the store now.
-            blocking(move || {
+            letting_go.spawn_blocking(move || {
+                drop(placed);
                 files.iter().for_each(|file| file.forget());
-                drop(files);
-            })
-            .await;
+            });
             *taken += steps.len() as u64;
             steps.into_iter().for_each(|step| (course.tell)(Event::Taken(step)));
         }
+        ended(letting_go.join_next().await);
         Ok(())
     }
 }
 
-/// How many images are listed together: each has two files open until it is, and there are four times as many between their last byte and
+/// A panic of a task that ended goes on here.
+fn ended(task: Option<Result<(), JoinError>>) {
+    if let Some(Err(error)) = task
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// How many images are listed together: each has two files open until they are let go of, and there are five times as many between their last byte and
 /// that. Half of the files that a process may have open are for everything else.
 fn together() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files / 16).unwrap_or(TOGETHER).clamp(1, TOGETHER)
+    usize::try_from(files / 20).unwrap_or(TOGETHER).clamp(1, TOGETHER)
 }
 
 /// Images that are listed together.

@@ -81,10 +81,7 @@ impl Small {
 
 impl File {
     fn write(&mut self, blobs: &Blobs, also: Option<Sha256>) -> Option<Arc<Complete>> {
-        let mut partial = blobs.partial(&self.wanted.digest, self.wanted.size).ok()??;
-        if partial.length() > 0 {
-            return None;
-        }
+        let mut partial = blobs.partial_if_new(&self.wanted.digest, self.wanted.size).ok()??;
         if let Some(also) = also {
             partial = partial.through(also);
         }

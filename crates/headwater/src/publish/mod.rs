@@ -419,12 +419,12 @@ impl Publisher {
         Ok(durable)
     }
 
-    /// The second half of [`Publisher::list`], for who does not want to know what came of it.
-    pub async fn list_durable(&self, durable: Durable, now: Timestamp) -> Result<(), PublishError> {
+    /// The second half of [`Publisher::list`], for who does not want to know what came of it. Gives what has to be dropped where blocking is allowed.
+    pub async fn list_durable(&self, durable: Durable, now: Timestamp) -> Result<impl Send + 'static, PublishError> {
         let (new, mut placed) = durable.new_images(now);
         self.catalog.list_images(&new, now, |number| ensure(&mut placed, number)).await?;
-        listed(placed).await;
-        Ok(())
+        fail_point::reached("publish::after-commit");
+        Ok(placed)
     }
 }
 
