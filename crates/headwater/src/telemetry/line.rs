@@ -27,6 +27,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
+    #[allow(clippy::disallowed_methods, reason = "a line is of now, whatever time the rest of the program was given")]
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         // What comes from libraries that know only `log` says in fields who said it.
         let translated = event.normalized_metadata();
