@@ -16,6 +16,7 @@ use serde_json::Value as Json;
 use super::commit::NewImage;
 use super::engine::{Batch, Tx, Value, values};
 use super::mirrored::{self, GivenProduct};
+use super::place::{keep_products, keep_versions, product_row, version_row};
 use super::rows::{self, ImageRow, preference, to_json};
 use super::{CatalogError, Promise};
 use crate::auth::Actor;
@@ -114,7 +115,7 @@ impl<'a> Coming<'a> {
                 wanted.insert((*product, target.version.to_string()));
             }
         }
-        for place in taken(tx, &wanted.into_iter().collect::<Vec<_>>()).await? {
+        for place in occupied(tx, &wanted.into_iter().collect::<Vec<_>>()).await? {
             self.occupy(place);
         }
         let publishers = missing.iter().filter_map(|one| publisher(one.new, actor)).collect();
@@ -210,14 +211,7 @@ pub(super) struct Occupied {
 async fn products(tx: &mut Tx, targets: &[(i64, Target<'_>)]) -> Result<HashMap<(i64, String), i64>, CatalogError> {
     let (mut own, mut given) = (BTreeMap::new(), BTreeMap::new());
     for (project, Target { key, line, given: product, .. }) in targets {
-        let mut row = values![
-            *project,
-            key.as_str(),
-            line.os.to_lowercase(),
-            line.release.to_lowercase(),
-            line.variant.to_lowercase(),
-            line.architecture.name(),
-        ];
+        let mut row = product_row(*project, key, line);
         let all = match product {
             None => &mut own,
             Some(product) => {
@@ -228,9 +222,7 @@ async fn products(tx: &mut Tx, targets: &[(i64, Target<'_>)]) -> Result<HashMap<
         all.insert((*project, key.as_str()), row);
     }
     let (own, given) = (own.into_values().collect(), given.into_values().collect());
-    let head = "INSERT INTO products (project_id, key, os, release, variant, architecture)";
-    let tail = "ON CONFLICT (project_id, key) DO UPDATE SET key = excluded.key RETURNING id, project_id, key";
-    let mut found = tx.insert_for(head, own, tail).await?;
+    let mut found = keep_products(tx, own).await?;
     let head = "INSERT INTO products (project_id, key, os, release, variant, architecture, extra, given_names)";
     let tail = "ON CONFLICT (project_id, key) DO UPDATE SET extra = excluded.extra, given_names = excluded.given_names \
          RETURNING id, project_id, key";
@@ -239,11 +231,11 @@ async fn products(tx: &mut Tx, targets: &[(i64, Target<'_>)]) -> Result<HashMap<
 }
 
 /// Those of these versions in which there is an image.
-async fn taken(tx: &mut Tx, places: &[(i64, String)]) -> Result<Vec<Place>, CatalogError> {
+async fn occupied(tx: &mut Tx, places: &[(i64, String)]) -> Result<Vec<Place>, CatalogError> {
     /// How many are asked for at once.
     const AT_ONCE: usize = 64;
 
-    let mut taken = Vec::new();
+    let mut occupied = Vec::new();
     for some in places.chunks(AT_ONCE) {
         // Filled up, so that there are few different statements.
         let length = if some.len() == 1 { 1 } else { AT_ONCE };
@@ -257,10 +249,10 @@ async fn taken(tx: &mut Tx, places: &[(i64, String)]) -> Result<Vec<Place>, Cata
             list.join(", ")
         );
         for row in tx.rows(sql, values).await? {
-            taken.push((row.int(0)?, rows::parse("a version's name", &row.text(1)?)?));
+            occupied.push((row.int(0)?, rows::parse("a version's name", &row.text(1)?)?));
         }
     }
-    Ok(taken)
+    Ok(occupied)
 }
 
 /// Makes the versions in which images stand, or says anew what is said of them, unless nothing is.
@@ -274,9 +266,8 @@ async fn versions(tx: &mut Tx, waiting: &[Placed<'_>]) -> Result<(), CatalogErro
             versions.insert(place, extra);
         }
     }
-    let rows = versions.into_iter().map(|((product, name), extra)| values![*product, name.as_str(), extra]).collect();
-    let tail = "ON CONFLICT (product_id, name) DO UPDATE SET extra = excluded.extra WHERE excluded.extra <> '{}'";
-    tx.insert("INSERT INTO versions (product_id, name, extra)", rows, tail).await
+    let rows = versions.into_iter().map(|((product, name), extra)| version_row(*product, name, &extra));
+    keep_versions(tx, rows.collect()).await
 }
 
 /// Who publishes an image, by number.

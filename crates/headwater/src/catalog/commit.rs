@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use headwater_formats::digest::Fingerprint;
 use headwater_formats::image::{Image, ImageFile, ImageFiles};
@@ -130,8 +130,11 @@ impl Catalog {
             Missing { number, project, new, promised }
         });
         let all: Vec<Missing<'_>> = all.collect();
-        let missing: Vec<Missing<'_>> =
-            all.iter().filter(|one| here.image(one.project, one.new).is_none()).copied().collect();
+        // One that is listed twice comes as it is listed first.
+        let mut seen = HashSet::new();
+        let is_first = |one: &&Missing<'_>| seen.insert((one.project, one.new.image.fingerprint));
+        let missing = all.iter().filter(|one| here.image(one.project, one.new).is_none()).filter(is_first);
+        let missing: Vec<Missing<'_>> = missing.copied().collect();
         let images: Vec<&Image> = missing.iter().map(|one| &one.new.image).collect();
         keep_files(&mut tx, &images, promises.is_none()).await?;
         let mut coming = Coming::of(&mut tx, &missing, &self.actor).await?;

@@ -10,7 +10,7 @@ use headwater_formats::timestamp::Timestamp;
 
 use super::audit::{Action, record};
 use super::engine::{Tx, Value, values};
-use super::place::{free_version, keep_version, place, tidy};
+use super::place::{free_version, keep_versions, place, tidy, version_row};
 use super::records::Changed;
 use super::rows::{self, ImageRow, to_json};
 use super::sight::{project_id, sight};
@@ -199,7 +199,7 @@ impl Catalog {
                 let own = key.is_some() && key == Line::of_image(&image).map(|line| line.key());
                 let wanted = if own { version_name(&image) } else { version.clone() };
                 let version = free_version(&mut tx, *product, &image, wanted).await?;
-                keep_version(&mut tx, *product, &version, &BTreeMap::new()).await?;
+                keep_versions(&mut tx, vec![version_row(*product, &version, "{}")]).await?;
                 Some((*product, version))
             }
             place => place.clone(),

@@ -1,15 +1,14 @@
 //! Where an image stands in the streams: its product, its version, and what goes when the last image leaves them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use headwater_formats::image::Image;
 use headwater_formats::names::VersionName;
 use headwater_formats::product::{Line, version_name};
 use headwater_formats::simplestreams::{conflict, slot};
-use serde_json::Value as Json;
 
-use super::engine::{Tx, values};
-use super::rows::{self, ImageRow, to_json};
+use super::engine::{Row, Tx, Value, values};
+use super::rows::{self, ImageRow};
 use super::version::bump;
 use super::{CatalogError, changes, names};
 
@@ -20,33 +19,42 @@ pub(super) async fn place(
     image: &Image,
 ) -> Result<Option<(i64, VersionName)>, CatalogError> {
     let Some(line) = Line::of_image(image) else { return Ok(None) };
-    let sql = "INSERT INTO products (project_id, key, os, release, variant, architecture) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (project_id, key) DO UPDATE SET key = excluded.key RETURNING id";
-    let values = values![
+    let row = product_row(project, &line.key(), &line);
+    let kept = keep_products(tx, vec![row]).await?;
+    let product = kept.first().ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?.int(0)?;
+    let version = free_version(tx, product, image, version_name(image)).await?;
+    keep_versions(tx, vec![version_row(product, &version, "{}")]).await?;
+    Ok(Some((product, version)))
+}
+
+/// What a product is called, and its line: the columns that [`keep_products`] writes.
+pub(super) fn product_row(project: i64, key: &str, line: &Line) -> Vec<Value> {
+    values![
         project,
-        line.key(),
+        key,
         line.os.to_lowercase(),
         line.release.to_lowercase(),
         line.variant.to_lowercase(),
         line.architecture.name(),
-    ];
-    let row = tx.row(sql, values).await?.ok_or_else(|| CatalogError::Corrupt("a product was not kept".into()))?;
-    let product = row.int(0)?;
-    let version = free_version(tx, product, image, version_name(image)).await?;
-    keep_version(tx, product, &version, &BTreeMap::new()).await?;
-    Ok(Some((product, version)))
+    ]
 }
 
-/// Makes a version, or says anew what is said of it, unless nothing is.
-pub(super) async fn keep_version(
-    tx: &mut Tx,
-    product: i64,
-    name: &VersionName,
-    extra: &BTreeMap<String, Json>,
-) -> Result<(), CatalogError> {
-    let sql = "INSERT INTO versions (product_id, name, extra) VALUES ($1, $2, $3) \
-         ON CONFLICT (product_id, name) DO UPDATE SET extra = excluded.extra WHERE excluded.extra <> '{}'";
-    tx.later(sql, values![product, name.as_str(), to_json(extra)?]).await
+/// Finds or makes products: the id, the project and the key of each, in any order.
+pub(super) async fn keep_products(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<Vec<Row>, CatalogError> {
+    let head = "INSERT INTO products (project_id, key, os, release, variant, architecture)";
+    let tail = "ON CONFLICT (project_id, key) DO UPDATE SET key = excluded.key RETURNING id, project_id, key";
+    tx.insert_for(head, rows, tail).await
+}
+
+/// A version, and what is said of it as JSON: the columns that [`keep_versions`] writes.
+pub(super) fn version_row(product: i64, name: &VersionName, extra: &str) -> Vec<Value> {
+    values![product, name.as_str(), extra]
+}
+
+/// Makes versions, or says anew what is said of them, unless nothing is.
+pub(super) async fn keep_versions(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), CatalogError> {
+    let tail = "ON CONFLICT (product_id, name) DO UPDATE SET extra = excluded.extra WHERE excluded.extra <> '{}'";
+    tx.insert("INSERT INTO versions (product_id, name, extra)", rows, tail).await
 }
 
 /// That name of a version, or the first one after it in which nothing conflicts with the image.

@@ -1,9 +1,12 @@
 //! Many images in one transaction: the same as one by one, but for the revision.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use headwater::auth::Viewer;
-use headwater::catalog::{AuditQuery, Catalog, CatalogError, Committed, NewImage, StoredImage};
+use headwater::catalog::{
+    AuditQuery, Catalog, CatalogError, Committed, Described, GivenProduct, NewImage, StoredImage,
+};
 use headwater_formats::arch::Architecture;
 use headwater_formats::image::Image;
 
@@ -90,6 +93,16 @@ async fn many_at_once_are_as_one_by_one(home: &Home) {
         "the last one has the alias that the first one asked for, too"
     );
     assert!(!names(stored(&together[0])).contains(&"stable"));
+    // What the second of two images with one fingerprint says of itself counts for nothing.
+    let product = GivenProduct {
+        key: "other:bookworm:amd64:default".into(),
+        names: Some(vec!["a".into()]),
+        ..GivenProduct::default()
+    };
+    for name in ["singles", "at-once"] {
+        let made = vec![Described { product: product.clone(), versions: BTreeMap::new() }];
+        assert_eq!(catalog.described_otherwise(&project(name), made).await.unwrap(), [], "no such product is made");
+    }
 }
 
 async fn all_are_one_change(home: &Home) {
